@@ -1,0 +1,374 @@
+//! The driver trait and what its methods answer with.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Machine, Progress, Result};
+
+/// Makes and drives machines on one kind of hypervisor.
+#[async_trait]
+pub trait Driver: Send + Sync {
+    /// Who this driver is and what it can do. Costs nothing.
+    fn info(&self) -> &Info;
+
+    /// Looks whether machines can be made on this computer, and how well. Starts no machine.
+    async fn probe(&self) -> Result<Probe>;
+
+    /// Refuses a request that cannot be met, before anything is made.
+    async fn check(&self, machine: &Machine) -> Result<()>;
+
+    /// Makes the machine's resources, powered off. `credentials` reach the guest at its first boot and
+    /// never appear in a process list or a world-readable file.
+    async fn create(
+        &self,
+        machine: &Machine,
+        credentials: &[Credential],
+        progress: &dyn Progress,
+    ) -> Result<()>;
+
+    /// Powers on. Returns when the hypervisor runs the machine, not when the guest is up: see [`Driver::ready`].
+    async fn start(&self, machine: &Machine, progress: &dyn Progress) -> Result<()>;
+
+    /// Asks the guest to shut down and waits until it has, `deadline` at most; then fails with [`Error::Timeout`].
+    async fn stop(&self, machine: &Machine, deadline: Duration) -> Result<()>;
+
+    /// Powers off at once.
+    async fn kill(&self, machine: &Machine) -> Result<()>;
+
+    /// Removes every resource of the machine, running or not, complete or not.
+    async fn remove(&self, machine: &Machine) -> Result<()>;
+
+    /// Asks the hypervisor what the machine does now. `Missing` if it knows no such machine.
+    async fn state(&self, machine: &Machine) -> Result<State>;
+
+    /// Where the machine's SSH server is reached.
+    async fn address(&self, machine: &Machine) -> Result<Address>;
+
+    /// Returns when the guest has said that its SSH server listens. Drivers without such a channel return at
+    /// once and the caller tries SSH until it answers.
+    async fn ready(&self, _machine: &Machine) -> Result<()> {
+        Ok(())
+    }
+
+    /// Returns when the running machine has stopped, with the hypervisor's word on why if there is one.
+    async fn wait_stopped(&self, machine: &Machine) -> Result<Option<String>> {
+        let mut pause = Duration::from_millis(200);
+        while self.state(machine).await?.is_up() {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+        Ok(None)
+    }
+
+    /// The file that the guest's serial console is written to; capability `console`.
+    fn console(&self, _machine: &Machine) -> Option<PathBuf> {
+        None
+    }
+}
+
+/// A driver's description of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Info {
+    /// The driver's name, as in `--driver NAME`.
+    pub name: String,
+    /// One line for people.
+    pub description: String,
+    /// The optional abilities.
+    pub capabilities: Capabilities,
+    /// The options it takes by `-o KEY=VALUE`.
+    pub options: Vec<OptionSpec>,
+}
+
+/// Optional abilities. What is not declared is refused before anything is done.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Capabilities {
+    /// Boots machines from berth's images and hands them credentials; otherwise it adopts what already runs.
+    pub images: bool,
+    /// Machines can be powered on and off.
+    pub power: bool,
+    /// The serial console is kept in a file.
+    pub console: bool,
+    /// Machines can be suspended to disk.
+    pub suspend: bool,
+    /// Snapshots of disk and memory.
+    pub snapshot: bool,
+    /// Copies of a machine.
+    pub clone: bool,
+    /// CPUs, memory or disk can be changed later.
+    pub resize: bool,
+    /// Port forwards without SSH.
+    pub forward: bool,
+}
+
+/// One driver option.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OptionSpec {
+    /// The KEY of `-o KEY=VALUE`.
+    pub name: String,
+    /// What values are accepted.
+    pub kind: OptionKind,
+    /// The value if the user gives none.
+    pub default: String,
+    /// One line for people.
+    pub help: String,
+}
+
+/// The values that an option accepts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptionKind {
+    /// Any text that the driver checks itself.
+    Text,
+    /// A whole number.
+    Integer,
+    /// `true` or `false`.
+    Boolean,
+    /// One of these words, or `word:argument` for those that end in a colon.
+    Choice(Vec<String>),
+}
+
+impl OptionKind {
+    fn accepts(&self, value: &str) -> std::result::Result<(), String> {
+        match self {
+            OptionKind::Text if value.chars().any(char::is_control) => {
+                Err("has control characters".into())
+            }
+            OptionKind::Text => Ok(()),
+            OptionKind::Integer if value.parse::<i64>().is_err() => {
+                Err("is not a whole number".into())
+            }
+            OptionKind::Boolean if !matches!(value, "true" | "false") => {
+                Err("is neither true nor false".into())
+            }
+            OptionKind::Integer | OptionKind::Boolean => Ok(()),
+            OptionKind::Choice(words) => {
+                let known = words.iter().any(|word| match word.strip_suffix(':') {
+                    Some(prefix) => value
+                        .strip_prefix(prefix)
+                        .and_then(|rest| rest.strip_prefix(':'))
+                        .is_some_and(|argument| !argument.is_empty()),
+                    None => word == value,
+                });
+                if known {
+                    Ok(())
+                } else {
+                    Err(format!("is not one of {}", words.join(", ")))
+                }
+            }
+        }
+    }
+}
+
+/// Checks the user's options against what the driver declares.
+///
+/// # Errors
+/// [`Error::UnknownOption`] with the nearest name, [`Error::InvalidOption`] with the reason.
+pub fn check_options(
+    info: &Info,
+    options: &std::collections::BTreeMap<String, String>,
+) -> Result<()> {
+    for (name, value) in options {
+        let Some(spec) = info.options.iter().find(|spec| spec.name == *name) else {
+            let known: Vec<&str> = info.options.iter().map(|o| o.name.as_str()).collect();
+            return Err(Error::UnknownOption {
+                driver: info.name.clone(),
+                option: name.clone(),
+                nearest: nearest(name, &known).map(str::to_owned),
+                known: known.into_iter().map(str::to_owned).collect(),
+            });
+        };
+        spec.kind
+            .accepts(value)
+            .map_err(|reason| Error::InvalidOption {
+                option: name.clone(),
+                value: value.clone(),
+                reason,
+            })?;
+    }
+    Ok(())
+}
+
+/// The candidate that shares most letter pairs with `word`, if any does.
+fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    let pairs = |text: &str| -> Vec<String> {
+        let letters: Vec<char> = format!("^{text}$").chars().collect();
+        letters
+            .windows(2)
+            .map(|pair| pair.iter().collect())
+            .collect()
+    };
+    let wanted = pairs(word);
+    candidates
+        .iter()
+        .map(|candidate| {
+            let shared = pairs(candidate)
+                .iter()
+                .filter(|p| wanted.contains(p))
+                .count();
+            (shared, *candidate)
+        })
+        .filter(|(shared, _)| *shared > 1)
+        .max_by_key(|(shared, _)| *shared)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Something handed to a guest at first boot, as a systemd credential (systemd.io/CREDENTIALS).
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Credential {
+    /// The credential's name, such as `ssh.authorized_keys.root`.
+    pub name: String,
+    /// Its bytes. Secret.
+    pub value: Vec<u8>,
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Credential({}, {} bytes)", self.name, self.value.len())
+    }
+}
+
+/// What a driver found out about this computer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Probe {
+    /// True if machines can be made here.
+    pub usable: bool,
+    /// What decides it, most important first.
+    pub findings: Vec<Finding>,
+}
+
+/// One thing found by a probe.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Finding {
+    /// What was looked at, such as `qemu` or `acceleration`.
+    pub subject: String,
+    /// True if it is as it should be.
+    pub good: bool,
+    /// What was found and, if that is known, why.
+    pub detail: String,
+    /// Commands whose absence this is, by the name of the program (`qemu-img`), for `doctor --fix`.
+    #[serde(default)]
+    pub missing_tools: Vec<String>,
+}
+
+/// What a machine does now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Its resources are being made, or were when berth was interrupted.
+    Creating,
+    /// Powered on, not yet ready.
+    Starting,
+    /// Powered on.
+    Running,
+    /// Powered on, its CPUs held.
+    Paused,
+    /// Frozen to disk.
+    Suspended,
+    /// Shutting down.
+    Stopping,
+    /// Powered off.
+    Stopped,
+    /// The hypervisor reports a fault.
+    Error,
+    /// No answer in time.
+    Unreachable,
+    /// The hypervisor knows no such machine.
+    Missing,
+}
+
+impl State {
+    /// True while the machine uses the hypervisor's CPU or memory.
+    pub fn is_up(self) -> bool {
+        matches!(
+            self,
+            State::Starting | State::Running | State::Paused | State::Stopping
+        )
+    }
+
+    /// The word of the CLI and of `--json`.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Creating => "creating",
+            State::Starting => "starting",
+            State::Running => "running",
+            State::Paused => "paused",
+            State::Suspended => "suspended",
+            State::Stopping => "stopping",
+            State::Stopped => "stopped",
+            State::Error => "error",
+            State::Unreachable => "unreachable",
+            State::Missing => "missing",
+        }
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// Where a machine's SSH server is reached, and its own address if it has one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// Host name or IP address to connect to.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// The user that the credentials let in.
+    pub user: String,
+    /// `ssh -J` style hops on the way there: `[user@]host[:port]`.
+    #[serde(default)]
+    pub jump: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info() -> Info {
+        let option = |name: &str, kind| OptionSpec {
+            name: name.into(),
+            kind,
+            default: String::new(),
+            help: String::new(),
+        };
+        Info {
+            name: "qemu".into(),
+            description: String::new(),
+            capabilities: Capabilities::default(),
+            options: vec![
+                option(
+                    "network",
+                    OptionKind::Choice(vec!["user".into(), "bridge:".into()]),
+                ),
+                option("accel", OptionKind::Choice(vec!["auto".into()])),
+            ],
+        }
+    }
+
+    fn check(name: &str, value: &str) -> Result<()> {
+        check_options(&info(), &[(name.to_owned(), value.to_owned())].into())
+    }
+
+    #[test]
+    fn a_mistyped_option_names_the_nearest_one() {
+        let error = check("netwrok", "user").err();
+        assert!(
+            matches!(error, Some(Error::UnknownOption { nearest: Some(n), .. }) if n == "network")
+        );
+    }
+
+    #[test]
+    fn a_choice_with_an_argument_needs_the_argument() {
+        assert!(check("network", "user").is_ok());
+        assert!(check("network", "bridge:br0").is_ok());
+        assert!(check("network", "bridge:").is_err());
+        assert!(check("network", "bridge").is_err());
+        assert!(check("network", "userx").is_err());
+    }
+}

@@ -1,0 +1,25 @@
+//! What a Berth driver is: the [`Driver`] trait, the types it speaks in, and the building blocks that drivers share.
+//!
+//! A driver makes and drives machines on one kind of hypervisor. It knows nothing of engines, contexts or berth's
+//! records: it is handed a [`Machine`] and answers about that machine only.
+//!
+//! Rules that every driver keeps:
+//! - **Names come from the machine.** Every resource that a driver makes carries the machine's `id` or lies in its
+//!   `folder`, so that [`Driver::remove`] finds all of them after a crash at any point.
+//! - **Calls are idempotent.** Starting what runs, stopping what is stopped and removing what is gone are successes.
+//! - **Dropping the future cancels**, and leaves something that the same call finishes or `remove` clears.
+
+mod driver;
+mod error;
+mod machine;
+pub mod ports;
+pub mod process;
+mod progress;
+
+pub use driver::{
+    Address, Capabilities, Credential, Driver, Finding, Info, OptionKind, OptionSpec, Probe, State,
+    check_options,
+};
+pub use error::{Error, Result};
+pub use machine::{BootImage, DiskFormat, Machine, Spec};
+pub use progress::{Progress, Silent};
