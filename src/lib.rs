@@ -1,1 +1,13 @@
-//! berth
+//! Berth: container hosts anywhere.
+//!
+//! Data flows one way: `cli → machine, fleet, context → drivers, provision, images → drivers/api`.
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod context;
+pub mod doctor;
+pub mod fleet;
+pub mod machine;
+pub mod store;
+pub mod supervisor;

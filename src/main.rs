@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The program `berth`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    berth::cli::main()
+}

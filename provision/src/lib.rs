@@ -1,1 +1,19 @@
-//! Prov.
+//! Reaching a machine over SSH, and everything done there: recognising its system, installing and checking an engine.
+//!
+//! This crate knows nothing of hypervisors: it is handed an SSH address ([`ssh::Target`]) and works from there.
+
+#![forbid(unsafe_code)]
+
+mod daemon_json;
+pub mod engine;
+mod error;
+mod facts;
+pub mod family;
+pub mod os;
+pub mod ssh;
+pub mod steps;
+mod wanted;
+
+pub use error::{Error, Result};
+pub use steps::provision;
+pub use wanted::{Channel, EngineInfo, Installed, Kind, Wanted};

@@ -12,6 +12,7 @@
 mod driver;
 mod error;
 mod machine;
+pub mod plugin;
 pub mod ports;
 pub mod process;
 mod progress;

@@ -1,1 +1,245 @@
-//! QEMU.
+//! The QEMU driver: a machine is one QEMU process of the user's own, without a daemon and without root.
+//!
+//! What a machine consists of, in its folder: `qemu.toml` (what was decided when it was made), `disk.qcow2` (an
+//! overlay of the image), `credentials/`, `efivars.fd` if firmware boots it, `console.log`, and of its last QEMU
+//! `qemu.pid`, `qemu.log` and `ready` (what the guest says when it is up). In its socket folder: `qmp`, `watch` and
+//! `agent`. Outside, the lease of its SSH port.
+//!
+//! QEMU outlives the berth that started it. Whether it lives is told by its lock on the pid file, so no berth has to
+//! stay, and one that comes later can watch, stop or kill it.
+
+mod accel;
+mod agent;
+mod check;
+mod command_line;
+mod credentials;
+mod disk;
+mod files;
+mod firmware;
+mod launch;
+mod lines;
+mod network;
+mod options;
+mod power;
+mod qmp;
+mod ready;
+mod record;
+mod running;
+mod state;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use berth_driver_api::ports::Ports;
+use berth_driver_api::{
+    Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Result, State, process,
+};
+
+use accel::{Accelerator, Verdict};
+use options::{BootKind, Network};
+use record::Record;
+
+/// The user that berth's images let in.
+const USER: &str = "root";
+
+/// The driver `qemu`.
+pub struct Qemu {
+    info: Info,
+    cache: PathBuf,
+}
+
+impl Qemu {
+    /// A driver that keeps in `cache_dir` what it found out about this computer. The folder is made when needed.
+    pub fn new(cache_dir: PathBuf) -> Self {
+        Qemu {
+            info: options::info(),
+            cache: cache_dir,
+        }
+    }
+
+    /// Returns when the guest has said that its container engine answers. As [`Driver::ready`], which waits for the
+    /// SSH server, it fails at once if the machine stops.
+    ///
+    /// # Errors
+    /// If the machine is not running or stops, with its last words.
+    pub async fn engine_ready(&self, machine: &Machine) -> Result<()> {
+        ready::wait_for(machine, "engine").await
+    }
+
+    async fn record(
+        &self,
+        machine: &Machine,
+        settings: options::Settings,
+        progress: &dyn Progress,
+    ) -> Result<Record> {
+        let arch = &machine.image()?.arch;
+        let name = launch::program(arch);
+        let program = process::find(&name).ok_or(Error::ToolMissing { tool: name })?;
+        let verdict = match settings.accelerator {
+            // What runs everywhere needs no evidence.
+            Some(Accelerator::Tcg) => Verdict::chosen(Accelerator::Tcg),
+            wanted => {
+                let found = accel::decide(&program, arch, &self.cache).await;
+                match wanted.filter(|wanted| *wanted != found.accelerator) {
+                    Some(wanted) => {
+                        let (option, reason) = (wanted.word(), &found.reason);
+                        progress.note(&format!(
+                            "-o accel={option} against the evidence ({reason})"
+                        ));
+                        Verdict::chosen(wanted)
+                    }
+                    None => {
+                        if found.accelerator == Accelerator::Tcg {
+                            progress.note(&found.reason);
+                        }
+                        found
+                    }
+                }
+            }
+        };
+        let cpu = settings
+            .cpu
+            .unwrap_or_else(|| options::default_cpu(verdict.accelerator, arch).into());
+        let port = match settings.network {
+            Network::Bridge(_) => None,
+            Network::User | Network::Passt => Some(Ports::open(&machine.ports)?.lease(machine.id)?),
+        };
+        Ok(Record {
+            accelerator: verdict.accelerator,
+            accelerator_reason: verdict.reason,
+            machine_type: settings.machine_type,
+            cpu,
+            boot: settings.boot,
+            network: settings.network,
+            port,
+            others: toml::Table::new(),
+        })
+    }
+}
+
+#[async_trait]
+impl Driver for Qemu {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    async fn probe(&self) -> Result<Probe> {
+        Ok(check::computer(&self.cache).await)
+    }
+
+    async fn check(&self, machine: &Machine) -> Result<()> {
+        check::machine(machine, &self.info).map(drop)
+    }
+
+    async fn create(
+        &self,
+        machine: &Machine,
+        credentials: &[Credential],
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let settings = check::machine(machine, &self.info)?;
+        let arch = &machine.image()?.arch;
+        credentials::write(
+            machine,
+            credentials,
+            credentials::carrier(arch, settings.boot),
+        )?;
+        if settings.boot == BootKind::Efi {
+            let firmware = firmware::find(arch).ok_or_else(|| launch::no_firmware(arch))?;
+            disk::make_variables(machine, &firmware)?;
+        }
+        // A create that goes on where another one stopped keeps what that one decided.
+        if Record::load(machine)?.is_none() {
+            self.record(machine, settings, progress)
+                .await?
+                .save(machine)?;
+        }
+        // The disk comes last: a machine that has one is complete.
+        disk::make_overlay(machine).await
+    }
+
+    async fn start(&self, machine: &Machine, progress: &dyn Progress) -> Result<()> {
+        launch::start(machine, progress).await
+    }
+
+    async fn stop(&self, machine: &Machine, deadline: Duration) -> Result<()> {
+        power::stop(machine, deadline).await
+    }
+
+    async fn kill(&self, machine: &Machine) -> Result<()> {
+        power::kill(machine).await
+    }
+
+    async fn remove(&self, machine: &Machine) -> Result<()> {
+        power::kill(machine).await?;
+        for socket in [
+            launch::QMP_SOCKET,
+            launch::WATCH_SOCKET,
+            launch::AGENT_SOCKET,
+        ] {
+            files::remove(&machine.socket(socket))?;
+        }
+        let credentials = credentials::folder(machine);
+        match fs::remove_dir_all(&credentials) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io(credentials)(error));
+            }
+            _ => {}
+        }
+        let named = [
+            launch::PID_FILE,
+            launch::LOG,
+            launch::CONSOLE,
+            launch::OLD_CONSOLE,
+            launch::READY,
+            record::FILE,
+        ]
+        .map(|name| machine.file(name));
+        for file in [disk::overlay(machine), disk::variables(machine)]
+            .iter()
+            .chain(&named)
+        {
+            files::remove(file)?;
+            files::remove(&files::unfinished(file))?;
+        }
+        Ports::open(&machine.ports)?.release(machine.id)
+    }
+
+    async fn state(&self, machine: &Machine) -> Result<State> {
+        state::ask(machine).await
+    }
+
+    async fn address(&self, machine: &Machine) -> Result<Address> {
+        let record = Record::existing(machine)?;
+        let (host, port) = match (&record.network, record.port) {
+            (Network::Bridge(_), _) => (network::bridged_address(machine).await?.to_string(), 22),
+            (_, Some(port)) => ("127.0.0.1".into(), port),
+            (_, None) => {
+                return Err(Error::failed(
+                    "the machine's address",
+                    "its record names no port",
+                ));
+            }
+        };
+        Ok(Address {
+            host,
+            port,
+            user: USER.into(),
+            jump: Vec::new(),
+        })
+    }
+
+    async fn ready(&self, machine: &Machine) -> Result<()> {
+        ready::wait_for(machine, "ssh").await
+    }
+
+    async fn wait_stopped(&self, machine: &Machine) -> Result<Option<String>> {
+        power::wait_stopped(machine).await
+    }
+
+    fn console(&self, machine: &Machine) -> Option<PathBuf> {
+        Some(machine.file(launch::CONSOLE))
+    }
+}

@@ -1,2 +1,232 @@
-//! x
-fn main() {}
+//! A plugin driver for tests: every machine is an sshd process of this computer, on a loopback port of its own.
+//!
+//! It is a whole driver, credentials and all, so that berth's tests drive the real program through real SSH without
+//! waiting for a VM to boot. It gives away this computer's own shell: for tests only.
+
+use std::fs::{self, OpenOptions};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use berth_driver_api::ports::Ports;
+use berth_driver_api::{
+    Address, Capabilities, Credential, Driver, Error, Finding, Info, Machine, OptionKind,
+    OptionSpec, Probe, Progress, Result, State, check_options, process,
+};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> std::io::Result<()> {
+    berth_driver_api::plugin::serve(Sshd::new()).await
+}
+
+struct Sshd {
+    info: Info,
+}
+
+impl Sshd {
+    fn new() -> Self {
+        let option = |name: &str, help: &str| OptionSpec {
+            name: name.into(),
+            kind: OptionKind::Boolean,
+            default: "false".into(),
+            help: help.into(),
+        };
+        Sshd {
+            info: Info {
+                name: "sshd".into(),
+                description: "sshd processes on loopback, for tests".into(),
+                capabilities: Capabilities {
+                    images: true,
+                    power: true,
+                    console: true,
+                    ..Capabilities::default()
+                },
+                options: vec![
+                    option("mute", "runs, but never answers"),
+                    option("stubborn", "does not shut down when asked"),
+                ],
+            },
+        }
+    }
+
+    fn flag(machine: &Machine, name: &str) -> bool {
+        machine.spec.option(name, "false") == "true"
+    }
+}
+
+#[async_trait]
+impl Driver for Sshd {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    async fn probe(&self) -> Result<Probe> {
+        let found = process::find("sshd");
+        Ok(Probe {
+            usable: found.is_some(),
+            findings: vec![Finding {
+                subject: "sshd".into(),
+                good: found.is_some(),
+                detail: found.map_or("not installed".into(), |path| path.display().to_string()),
+                missing_tools: Vec::new(),
+            }],
+        })
+    }
+
+    async fn check(&self, machine: &Machine) -> Result<()> {
+        check_options(&self.info, &machine.spec.options)?;
+        if machine.spec.memory < 16 << 20 {
+            return Err(Error::InvalidOption {
+                option: "memory".into(),
+                value: machine.spec.memory.to_string(),
+                reason: "is less than 16 MiB".into(),
+            });
+        }
+        Ok(())
+    }
+
+    async fn create(
+        &self,
+        machine: &Machine,
+        credentials: &[Credential],
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        progress.note("a machine of processes only");
+        let folder = machine.folder.display();
+        let port = Ports::open(&machine.ports)?.lease(machine.id)?;
+        for credential in credentials {
+            match credential.name.as_str() {
+                "ssh.authorized_keys.root" => {
+                    write(&machine.file("authorized_keys"), &credential.value)?;
+                }
+                "tmpfiles.extra" => {
+                    write(&machine.file("tmpfiles.extra"), &credential.value)?;
+                    let line = "/^f+~ .*ssh_host_ed25519_key 0600 /s/.* //p";
+                    let mut sed = process::command("sed")?;
+                    sed.args(["-n", line]).arg(machine.file("tmpfiles.extra"));
+                    let encoded = process::output(sed).await?;
+                    write(&machine.file("host_key.b64"), &encoded)?;
+                    let mut decode = process::command("base64")?;
+                    decode.arg("-d").arg(machine.file("host_key.b64"));
+                    write(&machine.file("host_key"), &process::output(decode).await?)?;
+                }
+                _ => {}
+            }
+        }
+        let config = format!(
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host_key\nPidFile none\n\
+             AuthorizedKeysFile {folder}/authorized_keys\nPasswordAuthentication no\n\
+             KbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n\
+             MaxStartups 200\nMaxSessions 200\nSubsystem sftp internal-sftp\n"
+        );
+        write(&machine.file("sshd_config"), config.as_bytes())
+    }
+
+    async fn start(&self, machine: &Machine, progress: &dyn Progress) -> Result<()> {
+        if self.state(machine).await? == State::Running {
+            return Ok(());
+        }
+        progress.phase("Starting sshd");
+        fs::create_dir_all("/run/sshd").map_err(Error::io("/run/sshd"))?;
+        let log_path = machine.file("console.log");
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log_path)
+            .map_err(Error::io(&log_path))?;
+        let mut command = if Self::flag(machine, "mute") {
+            let mut command = process::command("sleep")?;
+            command.arg("86400");
+            command
+        } else {
+            let mut command = process::command("sshd")?;
+            command
+                .arg("-D")
+                .arg("-e")
+                .arg("-f")
+                .arg(machine.file("sshd_config"));
+            command
+        };
+        command.stdout(Stdio::null()).stderr(log);
+        let child = process::spawn_detached(command)?;
+        let pid = child.id().unwrap_or_default();
+        write(&machine.file("pid"), pid.to_string().as_bytes())
+    }
+
+    async fn stop(&self, machine: &Machine, deadline: Duration) -> Result<()> {
+        if Self::flag(machine, "stubborn") {
+            tokio::time::sleep(deadline).await;
+            return Err(Error::Timeout {
+                what: "the guest's shutdown".into(),
+                after: deadline,
+            });
+        }
+        self.kill(machine).await
+    }
+
+    async fn kill(&self, machine: &Machine) -> Result<()> {
+        if let Some(pid) = running(machine) {
+            let _ = kill(pid, Signal::SIGKILL);
+            while running(machine).is_some() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, machine: &Machine) -> Result<()> {
+        self.kill(machine).await?;
+        Ports::open(&machine.ports)?.release(machine.id)
+    }
+
+    async fn state(&self, machine: &Machine) -> Result<State> {
+        Ok(match running(machine) {
+            Some(_) => State::Running,
+            None if machine.file("sshd_config").exists() => State::Stopped,
+            None => State::Missing,
+        })
+    }
+
+    async fn address(&self, machine: &Machine) -> Result<Address> {
+        let port = Ports::open(&machine.ports)?.leased(machine.id)?;
+        Ok(Address {
+            host: "127.0.0.1".into(),
+            port: port.ok_or_else(|| Error::Missing(machine.name.clone()))?,
+            user: nix::unistd::User::from_uid(nix::unistd::geteuid())
+                .ok()
+                .flatten()
+                .map_or_else(|| "root".into(), |user| user.name),
+            jump: Vec::new(),
+        })
+    }
+}
+
+/// The machine's process, if it is alive and still the one that was started.
+fn running(machine: &Machine) -> Option<Pid> {
+    let pid: i32 = fs::read_to_string(machine.file("pid"))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let alive = !status.lines().any(|line| line.starts_with("State:\tZ"));
+    let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+    let ours = command.contains("sshd_config") || command.contains("sleep");
+    (alive && ours).then(|| Pid::from_raw(pid))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(bytes))
+        .map_err(Error::io(path))
+}

@@ -1,0 +1,270 @@
+//! QEMU's command line for a machine.
+//!
+//! The machines are later frozen and cloned, so every device has an id and a place on the bus that stay the same
+//! from start to start, the disk is virtio-blk (NVMe cannot be migrated) and memory is a named object.
+
+mod devices;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use berth_driver_api::{Error, Result};
+use uuid::Uuid;
+
+use crate::accel::Accelerator;
+use crate::firmware::Firmware;
+
+pub(crate) use devices::mac;
+
+/// The descriptors at which QEMU finds what was opened for it.
+pub(crate) mod fds {
+    /// Listening socket of the monitor for commands.
+    pub(crate) const QMP: i32 = 10;
+    /// Listening socket of the monitor that events are watched on.
+    pub(crate) const WATCH: i32 = 11;
+    /// Listening socket of the guest agent.
+    pub(crate) const AGENT: i32 = 12;
+    /// Connected socket of the network helper.
+    pub(crate) const NETWORK: i32 = 13;
+}
+
+/// A value of QEMU's `first,key=value,…` syntax. Commas in values are doubled, as QEMU wants them.
+pub(crate) struct Values(String);
+
+impl Values {
+    /// Begins with a type's name.
+    pub(crate) fn of(name: &str) -> Self {
+        Values(name.replace(',', ",,"))
+    }
+
+    /// Adds `key=value`.
+    pub(crate) fn set(mut self, key: &str, value: impl fmt::Display) -> Self {
+        if !self.0.is_empty() {
+            self.0.push(',');
+        }
+        self.0.push_str(key);
+        self.0.push('=');
+        self.0.push_str(&value.to_string().replace(',', ",,"));
+        self
+    }
+}
+
+impl fmt::Display for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How the guest's kernel comes up.
+pub(crate) enum Boot<'a> {
+    /// QEMU loads it.
+    Direct {
+        kernel: &'a Path,
+        initrd: Option<&'a Path>,
+        cmdline: &'a str,
+    },
+    /// Firmware loads it from the disk.
+    Efi {
+        firmware: &'a Firmware,
+        /// The machine's own copy of the firmware's variables.
+        variables: &'a Path,
+    },
+}
+
+/// How the guest's network card is connected.
+pub(crate) enum Netdev<'a> {
+    /// QEMU's own user-mode network, with this loopback port forwarded to SSH.
+    User { port: u16 },
+    /// A helper at the other end of [`fds::NETWORK`].
+    Helper,
+    /// A bridge of the host's.
+    Bridge(&'a str),
+}
+
+/// How credentials reach the guest's systemd.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Carrier {
+    /// SMBIOS strings of type 11.
+    Smbios,
+    /// QEMU's configuration device, where no firmware makes SMBIOS tables.
+    FwCfg,
+}
+
+/// A machine, as far as its QEMU needs to know it.
+pub(crate) struct CommandLine<'a> {
+    pub(crate) id: Uuid,
+    pub(crate) name: &'a str,
+    pub(crate) arch: &'a str,
+    pub(crate) accelerator: Accelerator,
+    pub(crate) machine_type: &'a str,
+    pub(crate) cpu: &'a str,
+    pub(crate) cpus: u32,
+    /// In bytes.
+    pub(crate) memory: u64,
+    pub(crate) disk: &'a Path,
+    pub(crate) boot: Boot<'a>,
+    pub(crate) netdev: Netdev<'a>,
+    pub(crate) carrier: Carrier,
+    /// Credentials by name, and the files that hold them.
+    pub(crate) credentials: &'a [(String, PathBuf)],
+    pub(crate) console: &'a Path,
+    pub(crate) ready: &'a Path,
+    pub(crate) pid_file: &'a Path,
+}
+
+impl CommandLine<'_> {
+    /// The arguments, without the program.
+    pub(crate) fn arguments(&self) -> Result<Vec<String>> {
+        let mut args = Arguments(Vec::new());
+        self.base(&mut args)?;
+        self.boot(&mut args)?;
+        self.disk(&mut args)?;
+        self.network(&mut args);
+        self.channels(&mut args)?;
+        self.credentials(&mut args)?;
+        Ok(args.0)
+    }
+
+    fn x86(&self) -> bool {
+        self.arch == "x86_64"
+    }
+
+    fn base(&self, args: &mut Arguments) -> Result<()> {
+        args.flag("-nodefaults");
+        args.flag("-no-user-config");
+        args.add("-display", "none");
+        args.add(
+            "-name",
+            Values(String::new())
+                .set("guest", self.name)
+                .set("debug-threads", "on"),
+        );
+        args.add("-uuid", self.id);
+        args.add("-pidfile", text(self.pid_file)?);
+        args.add("-msg", "timestamp=on");
+
+        let mut machine = Values::of(self.machine_type).set("memory-backend", "mem0");
+        if self.x86() {
+            machine = machine.set("vmport", "off");
+        } else if self.accelerator != Accelerator::Hvf {
+            machine = machine.set("gic-version", "max");
+        }
+        if let Boot::Efi { .. } = self.boot {
+            machine = machine.set("pflash0", "code0").set("pflash1", "vars0");
+        }
+        args.add("-machine", machine);
+        args.add(
+            "-accel",
+            match self.accelerator {
+                Accelerator::Tcg => Values::of("tcg").set("thread", "multi"),
+                other => Values::of(other.word()),
+            },
+        );
+        // Not a list of ours: `-o cpu=max,-avx` is QEMU's own syntax.
+        args.add("-cpu", self.cpu);
+        args.add(
+            "-smp",
+            Values::of(&self.cpus.to_string())
+                .set("sockets", 1)
+                .set("cores", self.cpus)
+                .set("threads", 1),
+        );
+        let memory = memory_in_kib(self.memory);
+        args.add(
+            "-m",
+            Values(String::new()).set("size", format_args!("{memory}k")),
+        );
+        args.add(
+            "-object",
+            Values::of("memory-backend-ram")
+                .set("id", "mem0")
+                .set("size", format_args!("{memory}k")),
+        );
+        Ok(())
+    }
+
+    fn boot(&self, args: &mut Arguments) -> Result<()> {
+        match &self.boot {
+            Boot::Direct {
+                kernel,
+                initrd,
+                cmdline,
+            } => {
+                args.add("-kernel", text(kernel)?);
+                if let Some(initrd) = initrd {
+                    args.add("-initrd", text(initrd)?);
+                }
+                let console = if self.x86() { "ttyS0" } else { "ttyAMA0" };
+                args.add(
+                    "-append",
+                    format_args!("{cmdline} console={console}")
+                        .to_string()
+                        .trim(),
+                );
+            }
+            Boot::Efi {
+                firmware,
+                variables,
+            } => {
+                args.add(
+                    "-blockdev",
+                    flash("code0", &firmware.code_format, &firmware.code)?.set("read-only", "on"),
+                );
+                args.add(
+                    "-blockdev",
+                    flash("vars0", &firmware.variables_format, variables)?,
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Arguments(Vec<String>);
+
+impl Arguments {
+    fn flag(&mut self, name: &str) {
+        self.0.push(name.into());
+    }
+
+    fn add(&mut self, name: &str, value: impl fmt::Display) {
+        self.0.push(name.into());
+        self.0.push(value.to_string());
+    }
+
+    /// A device with a place of its own, so that adding another one moves none.
+    fn device(&mut self, values: Values, slot: u8) {
+        self.add(
+            "-device",
+            values
+                .set("bus", "pcie.0")
+                .set("addr", format_args!("{slot:#x}")),
+        );
+    }
+}
+
+fn flash(node: &str, format: &str, file: &Path) -> Result<Values> {
+    Ok(Values::of("")
+        .set("driver", format)
+        .set("node-name", node)
+        .set("file.driver", "file")
+        .set("file.filename", text(file)?))
+}
+
+/// Memory in whole MiB, as guests and backends want it.
+fn memory_in_kib(bytes: u64) -> u64 {
+    (bytes >> 20) << 10
+}
+
+/// QEMU's options are text.
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().ok_or_else(|| {
+        Error::failed(
+            "QEMU's command line",
+            format!("the path {} is not UTF-8", path.display()),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! A machine's devices, each with an id and a place on the bus of its own.
+
+use berth_driver_api::Result;
+use uuid::Uuid;
+
+use super::{Arguments, Carrier, CommandLine, Netdev, Values, fds, text};
+
+impl CommandLine<'_> {
+    pub(super) fn disk(&self, args: &mut Arguments) -> Result<()> {
+        args.add(
+            "-blockdev",
+            Values::of("")
+                .set("driver", "qcow2")
+                .set("node-name", "disk0")
+                .set("discard", "unmap")
+                .set("detect-zeroes", "unmap")
+                .set("cache.direct", "off")
+                .set("cache.no-flush", "off")
+                .set("file.driver", "file")
+                .set("file.filename", text(self.disk)?)
+                .set("file.discard", "unmap")
+                .set("file.aio", "threads"),
+        );
+        args.device(
+            Values::of("virtio-blk-pci")
+                .set("id", "blk0")
+                .set("drive", "disk0")
+                .set("write-cache", "on")
+                .set("bootindex", 1),
+            2,
+        );
+        Ok(())
+    }
+
+    pub(super) fn network(&self, args: &mut Arguments) {
+        args.add(
+            "-netdev",
+            match &self.netdev {
+                Netdev::User { port } => Values::of("user")
+                    .set("id", "net0")
+                    .set("hostname", self.name)
+                    .set("hostfwd", format_args!("tcp:127.0.0.1:{port}-:22")),
+                Netdev::Helper => Values::of("stream")
+                    .set("id", "net0")
+                    .set("server", "off")
+                    .set("addr.type", "fd")
+                    .set("addr.str", fds::NETWORK),
+                Netdev::Bridge(bridge) => Values::of("bridge").set("id", "net0").set("br", bridge),
+            },
+        );
+        args.device(
+            Values::of("virtio-net-pci")
+                .set("id", "nic0")
+                .set("netdev", "net0")
+                .set("mac", mac(self.id))
+                // No boot from the network, so no ROM for it.
+                .set("romfile", ""),
+            3,
+        );
+    }
+
+    pub(super) fn channels(&self, args: &mut Arguments) -> Result<()> {
+        for (id, fd) in [("qmp", fds::QMP), ("watch", fds::WATCH)] {
+            args.add("-chardev", listening(id, fd));
+            args.add(
+                "-mon",
+                Values(String::new())
+                    .set("chardev", id)
+                    .set("mode", "control"),
+            );
+        }
+        args.add(
+            "-chardev",
+            Values::of("file")
+                .set("id", "console")
+                .set("path", text(self.console)?)
+                .set("append", "on"),
+        );
+        args.add("-serial", "chardev:console");
+
+        args.add(
+            "-object",
+            Values::of("rng-random")
+                .set("id", "random0")
+                .set("filename", "/dev/urandom"),
+        );
+        args.device(
+            Values::of("virtio-rng-pci")
+                .set("id", "rng0")
+                .set("rng", "random0"),
+            4,
+        );
+        if self.x86() {
+            args.add(
+                "-device",
+                Values::of("vmgenid")
+                    .set("id", "vmgenid0")
+                    .set("guid", "auto"),
+            );
+        }
+        args.device(Values::of("virtio-serial-pci").set("id", "serial0"), 5);
+        args.add("-chardev", listening("agent", fds::AGENT));
+        // Without `append` the file is emptied when QEMU starts.
+        args.add(
+            "-chardev",
+            Values::of("file")
+                .set("id", "ready")
+                .set("path", text(self.ready)?),
+        );
+        for (number, chardev, name) in [
+            (1, "agent", "org.qemu.guest_agent.0"),
+            (2, "ready", "dev.berth.ready.0"),
+        ] {
+            args.add(
+                "-device",
+                Values::of("virtserialport")
+                    .set("id", format_args!("{chardev}0"))
+                    .set("bus", "serial0.0")
+                    .set("nr", number)
+                    .set("chardev", chardev)
+                    .set("name", name),
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn credentials(&self, args: &mut Arguments) -> Result<()> {
+        for (name, file) in self.credentials {
+            let file = text(file)?;
+            match self.carrier {
+                Carrier::Smbios => args.add(
+                    "-smbios",
+                    Values(String::new()).set("type", 11).set("path", file),
+                ),
+                Carrier::FwCfg => args.add(
+                    "-fw_cfg",
+                    Values(String::new())
+                        .set("name", format_args!("opt/io.systemd.credentials/{name}"))
+                        .set("file", file),
+                ),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn listening(id: &str, fd: i32) -> Values {
+    Values::of("socket")
+        .set("id", id)
+        .set("fd", fd)
+        .set("server", "on")
+        .set("wait", "off")
+}
+
+/// A locally administered address that is the machine's from start to start.
+pub(crate) fn mac(id: Uuid) -> String {
+    let [.., a, b, c, d] = *id.as_bytes();
+    format!("52:54:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+}

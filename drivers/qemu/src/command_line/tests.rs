@@ -1,0 +1,141 @@
+use super::*;
+
+const ID: Uuid = Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
+
+fn machine<'a>(boot: Boot<'a>, credentials: &'a [(String, PathBuf)]) -> CommandLine<'a> {
+    CommandLine {
+        id: ID,
+        name: "web1",
+        arch: "x86_64",
+        accelerator: Accelerator::Tcg,
+        machine_type: "q35",
+        cpu: "Nehalem",
+        cpus: 2,
+        memory: (1 << 30) + 5,
+        disk: Path::new("/m/a,b/disk.qcow2"),
+        boot,
+        netdev: Netdev::User { port: 42001 },
+        carrier: Carrier::Smbios,
+        credentials,
+        console: Path::new("/m/console.log"),
+        ready: Path::new("/m/ready"),
+        pid_file: Path::new("/m/qemu.pid"),
+    }
+}
+
+fn direct() -> Boot<'static> {
+    Boot::Direct {
+        kernel: Path::new("/i/vm,linuz"),
+        initrd: Some(Path::new("/i/initrd")),
+        cmdline: "root=/dev/vda1 rw",
+    }
+}
+
+fn lines(machine: &CommandLine) -> String {
+    let mut text = String::new();
+    for argument in machine.arguments().unwrap() {
+        let separator = if argument.starts_with('-') { "\n" } else { " " };
+        text = text + separator + &argument;
+    }
+    text
+}
+
+#[test]
+fn a_direct_boot_under_emulation() {
+    let credentials = [(
+        "ssh.authorized_keys.root".to_owned(),
+        PathBuf::from("/m/credentials/ssh.authorized_keys.root"),
+    )];
+    let expected = "
+-nodefaults
+-no-user-config
+-display none
+-name guest=web1,debug-threads=on
+-uuid 00112233-4455-6677-8899-aabbccddeeff
+-pidfile /m/qemu.pid
+-msg timestamp=on
+-machine q35,memory-backend=mem0,vmport=off
+-accel tcg,thread=multi
+-cpu Nehalem
+-smp 2,sockets=1,cores=2,threads=1
+-m size=1048576k
+-object memory-backend-ram,id=mem0,size=1048576k
+-kernel /i/vm,linuz
+-initrd /i/initrd
+-append root=/dev/vda1 rw console=ttyS0
+-blockdev driver=qcow2,node-name=disk0,discard=unmap,detect-zeroes=unmap,cache.direct=off,cache.no-flush=off,\
+file.driver=file,file.filename=/m/a,,b/disk.qcow2,file.discard=unmap,file.aio=threads
+-device virtio-blk-pci,id=blk0,drive=disk0,write-cache=on,bootindex=1,bus=pcie.0,addr=0x2
+-netdev user,id=net0,hostname=web1,hostfwd=tcp:127.0.0.1:42001-:22
+-device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:cc:dd:ee:ff,romfile=,bus=pcie.0,addr=0x3
+-chardev socket,id=qmp,fd=10,server=on,wait=off
+-mon chardev=qmp,mode=control
+-chardev socket,id=watch,fd=11,server=on,wait=off
+-mon chardev=watch,mode=control
+-chardev file,id=console,path=/m/console.log,append=on
+-serial chardev:console
+-object rng-random,id=random0,filename=/dev/urandom
+-device virtio-rng-pci,id=rng0,rng=random0,bus=pcie.0,addr=0x4
+-device vmgenid,id=vmgenid0,guid=auto
+-device virtio-serial-pci,id=serial0,bus=pcie.0,addr=0x5
+-chardev socket,id=agent,fd=12,server=on,wait=off
+-chardev file,id=ready,path=/m/ready
+-device virtserialport,id=agent0,bus=serial0.0,nr=1,chardev=agent,name=org.qemu.guest_agent.0
+-device virtserialport,id=ready0,bus=serial0.0,nr=2,chardev=ready,name=dev.berth.ready.0
+-smbios type=11,path=/m/credentials/ssh.authorized_keys.root";
+    assert_eq!(lines(&machine(direct(), &credentials)), expected);
+}
+
+#[test]
+fn firmware_takes_the_place_of_the_kernel() {
+    let firmware = Firmware {
+        code: "/f/code.fd".into(),
+        code_format: "raw".into(),
+        variables: "/f/vars.fd".into(),
+        variables_format: "raw".into(),
+    };
+    let boot = Boot::Efi {
+        firmware: &firmware,
+        variables: Path::new("/m/efivars.fd"),
+    };
+    let text = lines(&machine(boot, &[]));
+    assert!(
+        text.contains("-machine q35,memory-backend=mem0,vmport=off,pflash0=code0,pflash1=vars0\n")
+    );
+    assert!(text.contains(
+        "-blockdev driver=raw,node-name=code0,file.driver=file,file.filename=/f/code.fd,read-only=on\n"
+    ));
+    assert!(text.contains(
+        "-blockdev driver=raw,node-name=vars0,file.driver=file,file.filename=/m/efivars.fd\n"
+    ));
+    assert!(!text.contains("-kernel"));
+}
+
+#[test]
+fn an_arm_guest_gets_its_credentials_without_smbios() {
+    let credentials = [("a.b".to_owned(), PathBuf::from("/m/x,y"))];
+    let mut machine = machine(direct(), &credentials);
+    machine.arch = "aarch64";
+    machine.machine_type = "virt";
+    machine.accelerator = Accelerator::Kvm;
+    machine.cpu = "host";
+    machine.carrier = Carrier::FwCfg;
+    let text = lines(&machine);
+    assert!(
+        text.contains("-machine virt,memory-backend=mem0,gic-version=max\n-accel kvm\n-cpu host\n")
+    );
+    assert!(text.contains("-append root=/dev/vda1 rw console=ttyAMA0\n"));
+    assert!(text.contains("-fw_cfg name=opt/io.systemd.credentials/a.b,file=/m/x,,y"));
+    assert!(!text.contains("vmgenid"));
+}
+
+#[test]
+fn other_networks() {
+    let mut machine = machine(direct(), &[]);
+    machine.netdev = Netdev::Bridge("br0");
+    assert!(lines(&machine).contains("-netdev bridge,id=net0,br=br0\n"));
+    machine.netdev = Netdev::Helper;
+    assert!(
+        lines(&machine).contains("-netdev stream,id=net0,server=off,addr.type=fd,addr.str=13\n")
+    );
+}

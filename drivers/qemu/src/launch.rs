@@ -1,0 +1,289 @@
+//! Starting a machine's QEMU.
+//!
+//! The sockets are made here and handed over open: a connection waits in line from the first moment, without
+//! retries, and if QEMU dies early it ends at once.
+
+use std::fs::{self, File};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use berth_driver_api::ports::Ports;
+use berth_driver_api::{Error, Machine, Progress, Result, State, process};
+use command_fds::CommandFdExt;
+use tokio::process::Child;
+
+use crate::command_line::{Boot, CommandLine, Netdev, fds};
+use crate::lines::CallError;
+use crate::options::{BootKind, Network};
+use crate::qmp::Monitor;
+use crate::record::Record;
+use crate::running::Running;
+use crate::{credentials, disk, files, firmware, network, state};
+
+/// Names in the machine's folder.
+pub(crate) const PID_FILE: &str = "qemu.pid";
+pub(crate) const LOG: &str = "qemu.log";
+pub(crate) const CONSOLE: &str = "console.log";
+pub(crate) const OLD_CONSOLE: &str = "console.log.1";
+pub(crate) const READY: &str = "ready";
+
+/// Names in the machine's socket folder.
+pub(crate) const QMP_SOCKET: &str = "qmp";
+pub(crate) const WATCH_SOCKET: &str = "watch";
+pub(crate) const AGENT_SOCKET: &str = "agent";
+
+/// A console log that is longer than this when the machine starts is put aside.
+const LONG_CONSOLE: u64 = 16 << 20;
+
+/// How often a port that a stranger took is exchanged.
+const MOST_PORTS: usize = 5;
+
+/// From a program's start to its monitor's greeting, on a busy computer.
+const GREETING: Duration = Duration::from_secs(30);
+
+/// Why a QEMU did not start.
+enum Failure {
+    /// Someone else listens on the machine's port.
+    PortTaken,
+    Other(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Other(error)
+    }
+}
+
+/// Starts the machine, or lets it go on if it is paused.
+pub(crate) async fn start(machine: &Machine, progress: &dyn Progress) -> Result<()> {
+    if let Some(running) = Running::of(&machine.file(PID_FILE))? {
+        return go_on(machine, &running).await;
+    }
+    let mut record = Record::existing(machine)?;
+    if !disk::overlay(machine).exists() {
+        return Err(Error::Missing(machine.name.clone()));
+    }
+    put_long_console_aside(machine)?;
+    for _ in 0..MOST_PORTS {
+        match launch(machine, &record).await {
+            Ok(()) => return Ok(()),
+            Err(Failure::Other(error)) => return Err(error),
+            Err(Failure::PortTaken) => {
+                let taken = record.port.unwrap_or_default();
+                let port = Ports::open(&machine.ports)?.exchange(machine.id)?;
+                record.port = Some(port);
+                record.save(machine)?;
+                progress.note(&format!(
+                    "another program listens on port {taken}: SSH is on port {port} now"
+                ));
+            }
+        }
+    }
+    Err(Error::failed(
+        "starting QEMU",
+        format!("other programs took the machine's port {MOST_PORTS} times in a row"),
+    ))
+}
+
+async fn go_on(machine: &Machine, running: &Running) -> Result<()> {
+    match state::of_running(machine, running).await? {
+        State::Paused => {
+            let mut monitor = connect(machine).await?;
+            let answer = monitor.call(qapi::qmp::cont {}).await;
+            answer
+                .map(drop)
+                .map_err(|error| Error::failed("resuming the machine", error))
+        }
+        State::Starting | State::Running => Ok(()),
+        state => Err(Error::WrongState {
+            state,
+            wanted: "stopped, running or paused",
+        }),
+    }
+}
+
+/// A connection to the machine's monitor for commands.
+pub(crate) async fn connect(machine: &Machine) -> Result<Monitor> {
+    let deadline = Duration::from_secs(5);
+    Monitor::connect(&machine.socket(QMP_SOCKET), deadline)
+        .await
+        .map_err(|error| Error::failed("reaching QEMU's monitor", error))
+}
+
+async fn launch(machine: &Machine, record: &Record) -> Result<(), Failure> {
+    let arch = &machine.image()?.arch;
+    let mut command = process::command(&program(arch))?;
+    command.args(arguments(machine, record)?);
+
+    let mut handed_over = Vec::new();
+    for (name, fd) in [
+        (QMP_SOCKET, fds::QMP),
+        (WATCH_SOCKET, fds::WATCH),
+        (AGENT_SOCKET, fds::AGENT),
+    ] {
+        handed_over.push(network::mapping(listen(&machine.socket(name))?, fd));
+    }
+    if record.network == Network::Passt {
+        let helper = network::passt(record.port.unwrap_or_default()).await;
+        let socket = helper.map_err(|error| match port_is_taken(&error.to_string()) {
+            true => Failure::PortTaken,
+            false => Failure::Other(error),
+        })?;
+        handed_over.push(network::mapping(socket, fds::NETWORK));
+    }
+    let log_file = machine.file(LOG);
+    let log = File::create(&log_file).map_err(Error::io(&log_file))?;
+    let log_too = log.try_clone().map_err(Error::io(&log_file))?;
+    command
+        .current_dir(&machine.folder)
+        .stdout(Stdio::from(log))
+        .stderr(Stdio::from(log_too));
+    command
+        .as_std_mut()
+        .fd_mappings(handed_over)
+        .map_err(|error| Error::failed("handing sockets to QEMU", error))?;
+
+    // If this future is dropped before QEMU has answered, nobody knows of it: it goes too.
+    let mut newborn = Newborn(Some(process::spawn_detached(command)?));
+    let greeted = Monitor::connect(&machine.socket(QMP_SOCKET), GREETING).await;
+    let Err(error) = greeted.map(drop) else {
+        newborn.let_live();
+        return Ok(());
+    };
+    let outcome = newborn.end().await;
+    let words = files::last_lines(&log_file, 5);
+    if port_is_taken(&words) {
+        return Err(Failure::PortTaken);
+    }
+    Err(Failure::Other(match error {
+        CallError::Timeout { after, .. } => Error::Timeout {
+            what: "QEMU's start".into(),
+            after,
+        },
+        _ if words.is_empty() => Error::failed("starting QEMU", outcome),
+        _ => Error::Tool {
+            tool: program(arch),
+            detail: words,
+        },
+    }))
+}
+
+/// A QEMU that has not answered yet.
+struct Newborn(Option<Child>);
+
+impl Newborn {
+    fn let_live(&mut self) {
+        self.0 = None;
+    }
+
+    /// Ends it, if it has not ended itself, and says how it ended.
+    async fn end(&mut self) -> String {
+        let Some(mut child) = self.0.take() else {
+            return String::new();
+        };
+        // A connection ends a moment before its process does, whose own end tells more than ours would.
+        let outcome = match tokio::time::timeout(Duration::from_secs(2), child.wait()).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let _ = child.start_kill();
+                child.wait().await
+            }
+        };
+        outcome.map_or_else(|error| error.to_string(), |status| status.to_string())
+    }
+}
+
+impl Drop for Newborn {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.start_kill();
+        }
+    }
+}
+
+/// The QEMU program for guests of `arch`.
+pub(crate) fn program(arch: &str) -> String {
+    format!("qemu-system-{arch}")
+}
+
+fn arguments(machine: &Machine, record: &Record) -> Result<Vec<String>> {
+    let image = machine.image()?;
+    let (firmware, variables);
+    let boot = match (record.boot, &image.kernel) {
+        (BootKind::Direct, Some(kernel)) => Boot::Direct {
+            kernel,
+            initrd: image.initrd.as_deref(),
+            cmdline: image.cmdline.as_deref().unwrap_or_default(),
+        },
+        (BootKind::Direct, None) => {
+            return Err(Error::failed(
+                "starting QEMU",
+                "the image has lost its kernel",
+            ));
+        }
+        (BootKind::Efi, _) => {
+            firmware = firmware::find(&image.arch).ok_or_else(|| no_firmware(&image.arch))?;
+            variables = disk::variables(machine);
+            Boot::Efi {
+                firmware: &firmware,
+                variables: &variables,
+            }
+        }
+    };
+    let netdev = match (&record.network, record.port) {
+        (Network::Bridge(name), _) => Netdev::Bridge(name),
+        (Network::User, Some(port)) => Netdev::User { port },
+        (Network::Passt, Some(_)) => Netdev::Helper,
+        (_, None) => return Err(Error::failed("starting QEMU", "its record names no port")),
+    };
+    CommandLine {
+        id: machine.id,
+        name: &machine.name,
+        arch: &image.arch,
+        accelerator: record.accelerator,
+        machine_type: &record.machine_type,
+        cpu: &record.cpu,
+        cpus: machine.spec.cpus,
+        memory: machine.spec.memory,
+        disk: &disk::overlay(machine),
+        boot,
+        netdev,
+        carrier: credentials::carrier(&image.arch, record.boot),
+        credentials: &credentials::list(machine)?,
+        console: &machine.file(CONSOLE),
+        ready: &machine.file(READY),
+        pid_file: &machine.file(PID_FILE),
+    }
+    .arguments()
+}
+
+/// The error where `-o boot=efi` cannot be met.
+pub(crate) fn no_firmware(arch: &str) -> Error {
+    Error::failed(
+        format!("finding UEFI firmware for {arch}"),
+        "none without Secure Boot is installed (Debian's packages: ovmf, qemu-efi-aarch64)",
+    )
+}
+
+/// Listens, in place of what a dead QEMU left.
+fn listen(socket: &Path) -> Result<UnixListener> {
+    files::remove(socket)?;
+    UnixListener::bind(socket).map_err(Error::io(socket))
+}
+
+/// QEMU's and passt's words for an address that is in use.
+fn port_is_taken(words: &str) -> bool {
+    words.contains("Could not set up host forwarding rule")
+        || words.contains("Failed to bind any port")
+}
+
+fn put_long_console_aside(machine: &Machine) -> Result<()> {
+    let console = machine.file(CONSOLE);
+    if fs::metadata(&console).is_ok_and(|metadata| metadata.len() > LONG_CONSOLE) {
+        let old = machine.file(OLD_CONSOLE);
+        fs::rename(&console, old).map_err(Error::io(&console))?;
+    }
+    Ok(())
+}

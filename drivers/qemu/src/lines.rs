@@ -1,0 +1,147 @@
+//! Lines over a unix socket: the ground that QMP and the guest agent's protocol share.
+
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+
+/// Why a call over a socket brought no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    /// The other side is gone.
+    #[error("the connection ended")]
+    Closed,
+    /// It is there and says nothing.
+    #[error("{command} was not answered within {} s", after.as_secs_f32())]
+    Timeout {
+        command: &'static str,
+        after: Duration,
+    },
+    /// It answered with an error.
+    #[error("{command} was refused: {reason}")]
+    Refused {
+        command: &'static str,
+        reason: String,
+    },
+    /// It answered with something that is no answer.
+    #[error("an answer could not be read: {0}")]
+    Malformed(String),
+    /// The socket failed.
+    #[error(transparent)]
+    Io(io::Error),
+}
+
+impl From<io::Error> for CallError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::UnexpectedEof
+            | ErrorKind::ConnectionReset
+            | ErrorKind::BrokenPipe
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::NotFound => CallError::Closed,
+            _ => CallError::Io(error),
+        }
+    }
+}
+
+/// Ends `call` with [`CallError::Timeout`] after `after`.
+pub(crate) async fn within<T>(
+    after: Duration,
+    command: &'static str,
+    call: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    tokio::time::timeout(after, call)
+        .await
+        .unwrap_or(Err(CallError::Timeout { command, after }))
+}
+
+/// A socket that is read line by line. What was received or is still to be sent lives here and not in a future:
+/// dropping one in the middle of a line loses nothing and garbles nothing.
+pub(crate) struct Lines {
+    stream: UnixStream,
+    limit: usize,
+    incoming: Vec<u8>,
+    searched: usize,
+    outgoing: Vec<u8>,
+}
+
+impl Lines {
+    /// A line longer than `limit` is an error: what a guest sends is not to be trusted.
+    pub(crate) fn new(stream: UnixStream, limit: usize) -> Self {
+        Lines {
+            stream,
+            limit,
+            incoming: Vec::new(),
+            searched: 0,
+            outgoing: Vec::new(),
+        }
+    }
+
+    /// Puts bytes in line to be sent.
+    pub(crate) fn queue(&mut self, bytes: &[u8]) {
+        self.outgoing.extend_from_slice(bytes);
+    }
+
+    /// Sends what is queued and returns the next line that arrives, without its end.
+    pub(crate) async fn next(&mut self) -> Result<Vec<u8>, CallError> {
+        loop {
+            let unseen = self.incoming.get(self.searched..).unwrap_or_default();
+            if let Some(offset) = unseen.iter().position(|byte| *byte == b'\n') {
+                let mut line: Vec<u8> = self.incoming.drain(..=self.searched + offset).collect();
+                self.searched = 0;
+                while line.last().is_some_and(|byte| b"\r\n".contains(byte)) {
+                    line.pop();
+                }
+                return Ok(line);
+            }
+            self.searched = self.incoming.len();
+            if self.searched > self.limit {
+                return Err(CallError::Malformed(format!(
+                    "it is longer than {} bytes",
+                    self.limit
+                )));
+            }
+            let interest = if self.outgoing.is_empty() {
+                Interest::READABLE
+            } else {
+                Interest::READABLE | Interest::WRITABLE
+            };
+            let ready = self.stream.ready(interest).await?;
+            if ready.is_writable() {
+                self.send()?;
+            }
+            if ready.is_readable() {
+                self.receive()?;
+            }
+        }
+    }
+
+    fn send(&mut self) -> Result<(), CallError> {
+        if self.outgoing.is_empty() {
+            return Ok(());
+        }
+        match self.stream.try_write(&self.outgoing) {
+            Ok(count) => drop(self.outgoing.drain(..count)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            // What was received before the end is still to be read: the read that follows reports the end.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => self.outgoing.clear(),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self) -> Result<(), CallError> {
+        let mut chunk = [0; 16 * 1024];
+        match self.stream.try_read(&mut chunk) {
+            Ok(0) => Err(CallError::Closed),
+            Ok(count) => {
+                self.incoming
+                    .extend_from_slice(chunk.get(..count).unwrap_or_default());
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

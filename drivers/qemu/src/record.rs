@@ -1,0 +1,79 @@
+//! What the driver decided when it made a machine, kept beside the machine's disk.
+
+use std::fs;
+use std::io::ErrorKind;
+
+use berth_driver_api::{Error, Machine, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::accel::Accelerator;
+use crate::files;
+use crate::options::{BootKind, Network};
+
+/// `qemu.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// What runs its CPUs.
+    pub(crate) accelerator: Accelerator,
+    /// Why.
+    pub(crate) accelerator_reason: String,
+    /// QEMU's machine type.
+    pub(crate) machine_type: String,
+    /// QEMU's CPU model.
+    pub(crate) cpu: String,
+    pub(crate) boot: BootKind,
+    pub(crate) network: Network,
+    /// The loopback port that leads to SSH; none on a bridge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) port: Option<u16>,
+    /// What another version of berth wrote.
+    #[serde(flatten)]
+    pub(crate) others: toml::Table,
+}
+
+impl Record {
+    /// The machine's record; `None` if none was written.
+    pub(crate) fn load(machine: &Machine) -> Result<Option<Record>> {
+        let file = machine.file(FILE);
+        let text = match fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io(file)(error)),
+        };
+        toml::from_str(&text)
+            .map(Some)
+            .map_err(|error| Error::failed(format!("reading {}", file.display()), error))
+    }
+
+    /// The record of a machine that was created.
+    pub(crate) fn existing(machine: &Machine) -> Result<Record> {
+        Record::load(machine)?.ok_or_else(|| Error::Missing(machine.name.clone()))
+    }
+
+    /// Replaces the record.
+    pub(crate) fn save(&self, machine: &Machine) -> Result<()> {
+        let file = machine.file(FILE);
+        let text = toml::to_string(self)
+            .map_err(|error| Error::failed(format!("writing {}", file.display()), error))?;
+        files::write(&file, text.as_bytes())
+    }
+}
+
+/// The record's name in the machine's folder.
+pub(crate) const FILE: &str = "qemu.toml";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_another_version_survive() {
+        let text = "accelerator = \"tcg\"\naccelerator_reason = \"so\"\nmachine_type = \"q35\"\ncpu = \"Nehalem\"\n\
+                    boot = \"direct\"\nnetwork = \"bridge:br0\"\nfuture = 7\n";
+        let record: Record = toml::from_str(text).unwrap();
+        assert_eq!(record.network, Network::Bridge("br0".into()));
+        let again: Record = toml::from_str(&toml::to_string(&record).unwrap()).unwrap();
+        assert_eq!(again, record);
+        assert_eq!(again.others["future"].as_integer(), Some(7));
+    }
+}

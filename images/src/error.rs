@@ -1,0 +1,174 @@
+//! What can go wrong with images.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::Digest;
+
+/// The outcome of a call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an image could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not a reference at all.
+    #[error("{reference:?} is not the name of an image: {reason}")]
+    InvalidReference {
+        /// What the user wrote.
+        reference: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+
+    /// Neither in the store nor in the catalog.
+    #[error("there is no image {reference}{}", suggest(nearest))]
+    UnknownImage {
+        /// What was asked for.
+        reference: String,
+        /// Known names that look like it, best first.
+        nearest: Vec<String>,
+        /// Every known name.
+        known: Vec<String>,
+    },
+
+    /// A recipe or catalog file is wrong.
+    #[error("{file}: {detail}")]
+    Recipe {
+        /// Its path, or `built-in NAME`.
+        file: String,
+        /// What is wrong, with the line where that is known.
+        detail: String,
+    },
+
+    /// The recipe has no kernel for this architecture.
+    #[error("the recipe {recipe} has no kernel for {arch}")]
+    Arch {
+        /// The recipe's name.
+        recipe: String,
+        /// The architecture as `uname -m` says it.
+        arch: String,
+    },
+
+    /// A program that building needs is not there.
+    #[error("{tool} is not installed")]
+    ToolMissing {
+        /// The program's name.
+        tool: String,
+    },
+
+    /// A program failed.
+    #[error("{tool} failed: {detail}")]
+    Tool {
+        /// The program's name.
+        tool: String,
+        /// Its last words.
+        detail: String,
+    },
+
+    /// Packages could not be downloaded.
+    #[error("packages could not be downloaded from {mirror}: {detail}")]
+    Mirror {
+        /// The package mirror.
+        mirror: String,
+        /// What the downloader said.
+        detail: String,
+    },
+
+    /// No room.
+    #[error("the disk that holds {path} is full", path = path.display())]
+    DiskFull {
+        /// A path on that disk.
+        path: PathBuf,
+    },
+
+    /// A file given as image is not a disk that berth can boot.
+    #[error("{path} is not a disk image that can be used: {reason}", path = path.display())]
+    NotADisk {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+
+    /// A disk image that names other files, and would make the hypervisor read them.
+    #[error("{path} is refused: it refers to another file ({reason})", path = path.display())]
+    UnsafeDisk {
+        /// The file.
+        path: PathBuf,
+        /// Which kind of reference.
+        reason: String,
+    },
+
+    /// Machines are made of it.
+    #[error("the image {reference} is in use by {}", machines.join(", "))]
+    InUse {
+        /// What was to be removed.
+        reference: String,
+        /// The machines' names.
+        machines: Vec<String>,
+    },
+
+    /// A stored image is not what it was.
+    #[error("the stored image {digest} is damaged: {detail}")]
+    Damaged {
+        /// The image.
+        digest: Digest,
+        /// What differs.
+        detail: String,
+    },
+
+    /// A file operation failed.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// A closure for `map_err` that names the file, and knows a full disk.
+    pub(crate) fn io(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.as_ref().to_owned();
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::DiskFull { path },
+            _ => Error::Io { path, source },
+        }
+    }
+
+    pub(crate) fn recipe(file: impl Into<String>, detail: impl std::fmt::Display) -> Self {
+        Error::Recipe {
+            file: file.into(),
+            detail: detail.to_string(),
+        }
+    }
+
+    pub(crate) fn tool(tool: &str, detail: impl std::fmt::Display) -> Self {
+        Error::Tool {
+            tool: tool.to_owned(),
+            detail: detail.to_string(),
+        }
+    }
+}
+
+impl From<berth_driver_api::Error> for Error {
+    fn from(error: berth_driver_api::Error) -> Self {
+        match error {
+            berth_driver_api::Error::ToolMissing { tool } => Error::ToolMissing { tool },
+            berth_driver_api::Error::Tool { tool, detail } => Error::Tool { tool, detail },
+            berth_driver_api::Error::Io { path, source } => Error::io(path)(source),
+            other => Error::Tool {
+                tool: "berth".into(),
+                detail: other.to_string(),
+            },
+        }
+    }
+}
+
+fn suggest(nearest: &[String]) -> String {
+    match nearest.first() {
+        Some(name) => format!("; did you mean {name}?"),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,418 @@
+//! Where images are kept: a folder an image, named after its content.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use berth_driver_api::{DiskFormat, Progress};
+
+use crate::image::{Content, DESCRIPTION, DISK, Description, INITRD, KERNEL};
+use crate::lock::{lock, try_lock};
+use crate::workspace::Workspace;
+use crate::{
+    Builder, Built, Catalog, Digest, Engine, Error, HOST_ARCH, Image, Mmdebstrap, Recipe,
+    Reference, Result,
+};
+
+/// The images of one berth home. Any number of processes may use it at once.
+///
+/// Layout: `sha256-HEX/{disk.qcow2,vmlinuz,initrd,image.toml}`, `refs/NAME` with a digest in it, `locks/`, `tmp/`.
+#[derive(Clone)]
+pub struct Store {
+    folder: PathBuf,
+    builder: Arc<dyn Builder>,
+}
+
+impl Store {
+    /// Opens the store in `folder`, and makes it if there is none.
+    ///
+    /// # Errors
+    /// If its folders cannot be made.
+    pub fn open(folder: &Path) -> Result<Self> {
+        Store::with_builder(folder, Arc::new(Mmdebstrap))
+    }
+
+    /// As [`Store::open`], with another way to build.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn with_builder(folder: &Path, builder: Arc<dyn Builder>) -> Result<Self> {
+        for name in ["refs", "locks", "tmp"] {
+            let path = folder.join(name);
+            fs::create_dir_all(&path).map_err(Error::io(&path))?;
+        }
+        let folder = folder.canonicalize().map_err(Error::io(folder))?;
+        Ok(Store { folder, builder })
+    }
+
+    /// All images, by name. A damaged one is left out, and said so in the log.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn list(&self) -> Result<Vec<Image>> {
+        let names = self.names()?;
+        let mut images = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(Error::io(&self.folder))? {
+            let entry = entry.map_err(Error::io(&self.folder))?;
+            let file_name = entry.file_name();
+            let Some(digest) = file_name
+                .to_str()
+                .and_then(|name| name.strip_prefix("sha256-"))
+                .and_then(Digest::from_hex)
+            else {
+                continue;
+            };
+            match self.read(&digest, &names) {
+                Ok(image) => images.push(image),
+                // Removed since the folder was listed, or not ours to show.
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        images.sort_by(|a, b| (&a.reference, &a.digest).cmp(&(&b.reference, &b.digest)));
+        Ok(images)
+    }
+
+    /// The stored image that `reference` means; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if it is there but incomplete.
+    pub fn get(&self, reference: &Reference) -> Result<Option<Image>> {
+        let digest = match reference {
+            Reference::Digest(digest) => digest.clone(),
+            Reference::Name(name) => match self.target(name)? {
+                Some(digest) => digest,
+                None => return Ok(None),
+            },
+        };
+        if !self.image_folder(&digest).exists() {
+            return Ok(None);
+        }
+        let mut image = self.read(&digest, &self.names()?)?;
+        image.reference = reference.to_string();
+        Ok(Some(image))
+    }
+
+    /// The image that `reference` means, built of its recipe if it is not there yet, or if the recipe has changed since.
+    /// Of several callers, in any process, one builds; the others wait for it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownImage`], or why it could not be built.
+    pub async fn ensure(
+        &self,
+        catalog: &Catalog,
+        reference: &Reference,
+        progress: &dyn Progress,
+    ) -> Result<Image> {
+        let recipe = match reference {
+            Reference::Name(name) => catalog.recipe(name),
+            Reference::Digest(_) => None,
+        };
+        let Some(recipe) = recipe else {
+            return self
+                .get(reference)?
+                .ok_or_else(|| self.unknown(catalog, reference));
+        };
+        let hash = recipe.hash(HOST_ARCH)?;
+        let wanted = |image: &Image| image.recipe_hash.as_ref() == Some(&hash);
+        if let Ok(Some(image)) = self.get(reference)
+            && wanted(&image)
+        {
+            return Ok(image);
+        }
+        let path = self.folder.join("locks").join(hash.hex());
+        let _lock = match try_lock(&path)? {
+            Some(lock) => lock,
+            None => {
+                progress.phase("Waiting for another berth that builds the same image");
+                lock(&path).await?
+            }
+        };
+        let digest = match self.list()?.into_iter().find(wanted) {
+            Some(image) => image.digest,
+            None => self.build(recipe, hash.clone(), progress).await?,
+        };
+        self.name(&recipe.name, &digest)?;
+        self.name(&reference.to_string(), &digest)?;
+        self.get(reference)?
+            .ok_or_else(|| self.unknown(catalog, reference))
+    }
+
+    /// Removes a name, and the image with its last name. `in_use` tells which machines are made of an image.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::UnknownImage`].
+    pub fn remove(
+        &self,
+        reference: &Reference,
+        in_use: &dyn Fn(&Digest) -> Vec<String>,
+    ) -> Result<()> {
+        let digest = match reference {
+            Reference::Digest(digest) => {
+                Some(digest.clone()).filter(|d| self.image_folder(d).exists())
+            }
+            Reference::Name(name) => self.target(name)?,
+        };
+        let digest = digest.ok_or_else(|| self.unknown_here(reference))?;
+        let names = self.names()?;
+        let goes = |name: &str| match reference {
+            Reference::Name(wanted) => name == wanted,
+            Reference::Digest(_) => true,
+        };
+        let (going, staying): (Vec<_>, Vec<_>) = names
+            .iter()
+            .filter(|(_, target)| *target == digest)
+            .map(|(name, _)| name.clone())
+            .partition(|name| goes(name));
+        let machines = in_use(&digest);
+        if staying.is_empty() && !machines.is_empty() {
+            return Err(Error::InUse {
+                reference: reference.to_string(),
+                machines,
+            });
+        }
+        for name in going {
+            let path = self.folder.join("refs").join(name);
+            remove_if_there(&path)?;
+        }
+        if staying.is_empty() {
+            self.discard(&digest)?;
+        }
+        Ok(())
+    }
+
+    /// Reads all of an image and compares it with its digests.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] naming the file that differs.
+    pub fn verify(&self, digest: &Digest) -> Result<()> {
+        if !self.image_folder(digest).exists() {
+            return Err(self.unknown_here(&Reference::Digest(digest.clone())));
+        }
+        self.read(digest, &[])?.verify()
+    }
+
+    async fn build(
+        &self,
+        recipe: &Recipe,
+        hash: Digest,
+        progress: &dyn Progress,
+    ) -> Result<Digest> {
+        let workspace = self.workspace().await?;
+        let (work, out) = (workspace.folder("work")?, workspace.folder("out")?);
+        let Built {
+            virtual_size,
+            cmdline,
+            os,
+            engine_version,
+        } = self
+            .builder
+            .build(recipe, HOST_ARCH, &work, &out, progress)
+            .await?;
+        progress.phase("Storing the image");
+        let engine = recipe.engine.clone().map(|engine| Engine {
+            version: engine_version,
+            ..engine
+        });
+        self.adopt(
+            &out,
+            Description {
+                created: jiff::Timestamp::now().to_string(),
+                os,
+                recipe: Some(recipe.name.clone()),
+                recipe_hash: Some(hash),
+                engine,
+                content: Content {
+                    version: 1,
+                    arch: HOST_ARCH.to_owned(),
+                    format: DiskFormat::Qcow2,
+                    virtual_size,
+                    cmdline: Some(cmdline),
+                    files: Default::default(),
+                },
+            },
+        )
+        .await
+    }
+
+    /// Takes a finished folder into the store: digests, description, read-only, synced, then renamed into place.
+    pub(crate) async fn adopt(&self, out: &Path, mut description: Description) -> Result<Digest> {
+        for name in [DISK, KERNEL, INITRD] {
+            let path = out.join(name);
+            if path.exists() {
+                let hashed = path.clone();
+                let digest = tokio::task::spawn_blocking(move || Digest::of_file(&hashed))
+                    .await
+                    .map_err(|error| Error::tool("sha256", error))??;
+                description.content.files.insert(name.to_owned(), digest);
+                seal(&path)?;
+            }
+        }
+        let digest = description.content.digest();
+        let path = out.join(DESCRIPTION);
+        let text =
+            toml::to_string(&description).map_err(|error| Error::recipe(DESCRIPTION, error))?;
+        fs::write(&path, text).map_err(Error::io(&path))?;
+        seal(&path)?;
+        fs::set_permissions(out, fs::Permissions::from_mode(0o755)).map_err(Error::io(out))?;
+        sync(out)?;
+        let place = self.image_folder(&digest);
+        match fs::rename(out, &place) {
+            Ok(()) => sync(&self.folder)?,
+            // The same content is there already; the older description stays.
+            Err(_) if place.exists() => {}
+            Err(error) => return Err(Error::io(&place)(error)),
+        }
+        Ok(digest)
+    }
+
+    /// Makes `name` mean `digest`.
+    pub(crate) fn name(&self, name: &str, digest: &Digest) -> Result<()> {
+        let refs = self.folder.join("refs");
+        let path = refs.join(name);
+        if self.target(name)?.as_ref() == Some(digest) {
+            return Ok(());
+        }
+        let mut file = tempfile::Builder::new()
+            // Not a name that a reference can have.
+            .prefix(".new-")
+            .tempfile_in(&refs)
+            .map_err(Error::io(&refs))?;
+        io::Write::write_all(&mut file, format!("{digest}\n").as_bytes())
+            .map_err(Error::io(&path))?;
+        file.as_file().sync_all().map_err(Error::io(&path))?;
+        file.persist(&path)
+            .map_err(|error| Error::io(&path)(error.error))?;
+        sync(&refs)
+    }
+
+    pub(crate) async fn workspace(&self) -> Result<Workspace> {
+        Workspace::new(&self.folder.join("tmp")).await
+    }
+
+    fn discard(&self, digest: &Digest) -> Result<()> {
+        let place = self.image_folder(digest);
+        // Renamed first, so that half an image is never found.
+        let grave =
+            tempfile::tempdir_in(self.folder.join("tmp")).map_err(Error::io(&self.folder))?;
+        let target = grave.path().join("image");
+        fs::rename(&place, &target).map_err(Error::io(&place))?;
+        fs::remove_dir_all(&target).map_err(Error::io(&target))
+    }
+
+    fn image_folder(&self, digest: &Digest) -> PathBuf {
+        self.folder.join(format!("sha256-{}", digest.hex()))
+    }
+
+    fn read(&self, digest: &Digest, names: &[(String, Digest)]) -> Result<Image> {
+        let own = names
+            .iter()
+            .filter(|(_, target)| target == digest)
+            .map(|(name, _)| name.clone());
+        Image::read(&self.image_folder(digest), digest, own.collect())
+    }
+
+    fn target(&self, name: &str) -> Result<Option<Digest>> {
+        let path = self.folder.join("refs").join(name);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Digest::try_from(text.trim().to_owned()).ok()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io(&path)(error)),
+        }
+    }
+
+    /// Every name in the store with its digest, sorted.
+    fn names(&self) -> Result<Vec<(String, Digest)>> {
+        let refs = self.folder.join("refs");
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&refs).map_err(Error::io(&refs))? {
+            let entry = entry.map_err(Error::io(&refs))?;
+            let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+                continue;
+            };
+            if matches!(name.parse(), Ok(Reference::Name(_)))
+                && let Some(digest) = self.target(&name)?
+            {
+                names.push((name, digest));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn unknown_here(&self, reference: &Reference) -> Error {
+        unknown(
+            reference,
+            self.names()
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(name, _)| name),
+        )
+    }
+
+    fn unknown(&self, catalog: &Catalog, reference: &Reference) -> Error {
+        let stored = self
+            .names()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(name, _)| name);
+        unknown(reference, stored.chain(catalog.names().map(str::to_owned)))
+    }
+}
+
+fn unknown(reference: &Reference, names: impl Iterator<Item = String>) -> Error {
+    let mut known: Vec<String> = names.collect();
+    known.sort();
+    known.dedup();
+    let wanted = reference.to_string();
+    let mut nearest: Vec<(usize, String)> = known
+        .iter()
+        .map(|name| (distance(&wanted, name), name.clone()))
+        .filter(|(distance, name)| *distance * 2 <= name.len().max(wanted.len()))
+        .collect();
+    nearest.sort();
+    nearest.truncate(3);
+    Error::UnknownImage {
+        reference: wanted,
+        nearest: nearest.into_iter().map(|(_, name)| name).collect(),
+        known,
+    }
+}
+
+/// How many letters must be changed, added or left out to make one word of the other.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, letter) in one.chars().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, candidate) in other.iter().enumerate() {
+            let changed = corner + usize::from(letter != *candidate);
+            corner = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+fn seal(path: &Path) -> Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o444)).map_err(Error::io(path))?;
+    sync(path)
+}
+
+fn sync(path: &Path) -> Result<()> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(Error::io(path))
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

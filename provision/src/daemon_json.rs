@@ -1,0 +1,149 @@
+//! /etc/docker/daemon.json: berth's settings beneath the user's.
+
+use serde_json::{Map, Value, json};
+
+/// Why a daemon.json cannot be extended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Invalid {
+    /// Counted from 1; 0 if it concerns the whole file.
+    pub(crate) line: usize,
+    /// Counted from 1.
+    pub(crate) column: usize,
+    /// What is wrong there.
+    pub(crate) detail: String,
+    /// The line.
+    pub(crate) excerpt: String,
+}
+
+impl Invalid {
+    fn whole(detail: &str) -> Self {
+        Invalid {
+            line: 0,
+            column: 0,
+            detail: detail.to_owned(),
+            excerpt: String::new(),
+        }
+    }
+}
+
+/// The file with berth's settings added where the user has none; `None` if nothing is to be added.
+///
+/// Containers outlive the daemon (`live-restore`), except in a swarm, where the daemon refuses to start with it.
+/// Logs are kept short, unless the user logs by another driver, whose options these are not.
+pub(crate) fn merge(existing: &[u8], in_swarm: bool) -> Result<Option<Vec<u8>>, Invalid> {
+    let text = std::str::from_utf8(existing).map_err(|_| Invalid::whole("it is not UTF-8"))?;
+    let mut settings = match text.trim() {
+        "" => Map::new(),
+        _ => read(text)?,
+    };
+    let before = settings.clone();
+    if !in_swarm {
+        settings.entry("live-restore").or_insert(json!(true));
+    }
+    let driver = settings.entry("log-driver").or_insert(json!("json-file"));
+    if driver == "json-file" {
+        let options = settings.entry("log-opts").or_insert(json!({}));
+        let Some(options) = options.as_object_mut() else {
+            return Err(Invalid::whole("log-opts is not an object"));
+        };
+        options.entry("max-size").or_insert(json!("10m"));
+        options.entry("max-file").or_insert(json!("3"));
+    }
+    if settings == before {
+        return Ok(None);
+    }
+    let mut merged = format!("{:#}", Value::Object(settings)).into_bytes();
+    merged.push(b'\n');
+    Ok(Some(merged))
+}
+
+fn read(text: &str) -> Result<Map<String, Value>, Invalid> {
+    // Some editors put a byte order mark first; the daemon does not mind it.
+    let text = text.trim_start_matches('\u{feff}');
+    serde_json::from_str(text).map_err(|error| {
+        let line = text.lines().nth(error.line().saturating_sub(1));
+        let excerpt = line.unwrap_or_default().chars().filter(|c| !c.is_control());
+        let detail = error.to_string();
+        let detail = detail.split(" at line ").next().unwrap_or_default();
+        Invalid {
+            line: error.line(),
+            column: error.column(),
+            detail: detail.to_owned(),
+            excerpt: excerpt.take(120).collect(),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merged(existing: &str) -> Value {
+        serde_json::from_slice(&merge(existing.as_bytes(), false).unwrap().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_empty_file_gets_all_settings() {
+        let all = json!({
+            "live-restore": true, "log-driver": "json-file", "log-opts": {"max-size": "10m", "max-file": "3"}
+        });
+        assert_eq!(merged(""), all);
+        assert_eq!(merged(" \n"), all);
+        assert_eq!(merged("{}"), all);
+        let again = serde_json::to_vec(&all).unwrap();
+        assert_eq!(merge(&again, false), Ok(None));
+    }
+
+    #[test]
+    fn the_users_settings_win_and_keep_their_order() {
+        let text = r#"{"registry-mirrors": ["http://m"], "live-restore": false, "bip": "10.0.0.1/24",
+                       "log-opts": {"max-size": "1g"}}"#;
+        let merged = merged(text);
+        assert_eq!(merged["live-restore"], false);
+        assert_eq!(
+            merged["log-opts"],
+            json!({"max-size": "1g", "max-file": "3"})
+        );
+        let keys: Vec<_> = merged.as_object().unwrap().keys().collect();
+        assert_eq!(
+            keys,
+            [
+                "registry-mirrors",
+                "live-restore",
+                "bip",
+                "log-opts",
+                "log-driver"
+            ]
+        );
+    }
+
+    #[test]
+    fn another_log_driver_gets_no_options_that_it_does_not_know() {
+        let merged = merged(r#"{"log-driver": "journald"}"#);
+        assert_eq!(
+            merged,
+            json!({"log-driver": "journald", "live-restore": true})
+        );
+    }
+
+    #[test]
+    fn a_swarm_gets_no_live_restore() {
+        let merged = merge(b"", true).unwrap().unwrap();
+        assert!(!String::from_utf8(merged).unwrap().contains("live-restore"));
+    }
+
+    #[test]
+    fn invalid_json_says_where() {
+        let invalid = merge(b"{\n  \"a\": 1,\n  \"b\": oops\n}", false).unwrap_err();
+        assert_eq!(
+            (invalid.line, invalid.excerpt.as_str()),
+            (3, "  \"b\": oops")
+        );
+        assert!(merge(b"[1]", false).is_err());
+        assert!(merge(b"{\"log-opts\": 1}", false).is_err());
+        assert!(merge(b"\xff\xfe\x00", false).is_err());
+        assert!(merge(b"{\"a\": 1,}", false).is_err());
+        let deep = "[".repeat(100_000);
+        assert!(merge(deep.as_bytes(), false).is_err());
+    }
+}

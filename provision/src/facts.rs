@@ -1,0 +1,219 @@
+//! Everything that the steps need to know of a machine, asked in one round trip: under emulation each costs a
+//! good part of a second.
+
+use std::collections::HashMap;
+
+use berth_driver_api::process::last_lines;
+
+use crate::os::{self, Os};
+use crate::ssh::Session;
+use crate::wanted::Kind;
+use crate::{Error, Result, family};
+
+/// Where Docker's settings are.
+pub(crate) const DAEMON_JSON: &str = "/etc/docker/daemon.json";
+
+/// There from the writing of new settings to the restart that brings them; a reboot does both.
+pub(crate) const RESTART_MARK: &str = "/run/berth-docker-restart";
+
+/// A settings file longer than this is not one.
+const SETTINGS_LIMIT: usize = 1024 * 1024;
+
+/// Between the answers: a character that none of the files may hold.
+const MARK: char = '\u{1e}';
+
+/// What a machine said of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) os: Os,
+    pub(crate) arch: String,
+    pub(crate) is_root: bool,
+    /// For everyone but root: `Ok` if sudo needs no password, otherwise what it says.
+    pub(crate) sudo: Option<Result<(), String>>,
+    pub(crate) packages: Vec<Package>,
+    /// The content of daemon.json, if there is one.
+    pub(crate) daemon_json: Option<Vec<u8>>,
+    pub(crate) in_swarm: bool,
+    pub(crate) has_systemd: bool,
+    pub(crate) docker_active: bool,
+    pub(crate) docker_enabled: bool,
+    /// Whether the engine runs with other settings than those on disk.
+    pub(crate) settings_changed: bool,
+    /// Whether the user is in the group that may use Docker's socket.
+    pub(crate) in_docker_group: bool,
+}
+
+/// An engine's package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) held: bool,
+}
+
+impl Facts {
+    /// Asks the machine.
+    pub(crate) async fn gather(session: &Session) -> Result<Self> {
+        let printed = session.run("looking around", &script()).await?;
+        Ok(Self::parse(&printed))
+    }
+
+    /// The engine's package, whoever made it.
+    pub(crate) fn engine(&self, kind: Kind) -> Option<&Package> {
+        let names: &[&str] = match kind {
+            Kind::Docker => &["docker.io", "docker-ce"],
+            Kind::Podman => &["podman"],
+            Kind::None => &[],
+        };
+        self.packages
+            .iter()
+            .find(|package| names.contains(&&*package.name))
+    }
+
+    /// How to become root there: nothing, or `sudo -n `.
+    pub(crate) fn prefix(&self, session: &Session) -> Result<&'static str> {
+        match &self.sudo {
+            _ if self.is_root => Ok(""),
+            Some(Ok(())) => Ok("sudo -n "),
+            other => Err(Error::Sudo {
+                host: session.host().to_owned(),
+                user: session.user().to_owned(),
+                detail: match other {
+                    Some(Err(words)) => words.clone(),
+                    _ => "it did not say why".to_owned(),
+                },
+            }),
+        }
+    }
+
+    fn parse(printed: &[u8]) -> Self {
+        let mut answers: HashMap<&[u8], &[u8]> = HashMap::new();
+        for section in printed.split(|byte| *byte == MARK as u8) {
+            let end = section.iter().position(|byte| *byte == b'\n');
+            if let Some((name, answer)) = end.and_then(|end| section.split_at_checked(end)) {
+                answers.insert(name, answer.get(1..).unwrap_or_default());
+            }
+        }
+        let bytes = |name: &str| answers.get(name.as_bytes()).copied().unwrap_or_default();
+        let word = |name: &str| {
+            let first = last_lines(bytes(name).get(..256).unwrap_or(bytes(name)), 1);
+            first.trim().to_owned()
+        };
+        let unit = String::from_utf8_lossy(bytes("docker"));
+        let is_root = word("uid") == "0";
+        Facts {
+            os: Os::parse(bytes("os")),
+            arch: word("arch"),
+            is_root,
+            sudo: (!is_root).then(|| match word("sudo").as_str() {
+                "ok" => Ok(()),
+                "missing" => Err("sudo is not installed; log in as root, or install it".into()),
+                words => Err(words.to_owned()),
+            }),
+            packages: packages(bytes("packages")),
+            daemon_json: answers.get(&b"daemon"[..]).map(|found| found.to_vec()),
+            in_swarm: word("swarm") == "yes",
+            has_systemd: answers.contains_key(&b"docker"[..]),
+            docker_active: unit.lines().any(|line| line == "ActiveState=active"),
+            settings_changed: word("restart") == "yes",
+            docker_enabled: unit.lines().any(|line| line == "UnitFileState=enabled"),
+            in_docker_group: word("groups").split(' ').any(|group| group == "docker"),
+        }
+    }
+}
+
+/// `state name version` lines, where the state is dpkg's: wanted (i, h) and actual (i).
+fn packages(printed: &[u8]) -> Vec<Package> {
+    let text = String::from_utf8_lossy(printed);
+    text.lines()
+        .filter_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            let (state, name, version) = (words.next()?, words.next()?, words.next()?);
+            (state.get(1..2) == Some("i")).then(|| Package {
+                name: name.to_owned(),
+                version: version.chars().filter(|c| c.is_ascii_graphic()).collect(),
+                held: state.starts_with('h'),
+            })
+        })
+        .take(100)
+        .collect()
+}
+
+fn script() -> String {
+    let packages: Vec<&str> = family::ALL
+        .iter()
+        .map(|family| family.packages_script())
+        .collect();
+    format!(
+        // Each program that is started costs an emulated guest up to a third of a second.
+        "export LC_ALL=C; m() {{ printf '\\036%s\\n' \"$1\"; }}; u=$(id -u); r=; \
+         m os; head -c {os} /etc/os-release 2>/dev/null || head -c {os} /usr/lib/os-release 2>/dev/null; \
+         m arch; uname -m; m uid; echo \"$u\"; \
+         if [ \"$u\" != 0 ]; then m groups; id -nG; m sudo; \
+         if ! command -v sudo >/dev/null; then echo missing; \
+         elif e=$(sudo -n true 2>&1); then echo ok; r='sudo -n'; else echo \"${{e:-it refuses}}\"; fi; fi; \
+         m packages; {{ {packages}; }}; \
+         if $r test -e {DAEMON_JSON}; then m daemon; $r head -c {settings} {DAEMON_JSON}; fi; \
+         m swarm; $r test -e /var/lib/docker/swarm/docker-state.json && echo yes; \
+         m restart; test -e {RESTART_MARK} && echo yes; \
+         if [ -d /run/systemd/system ]; then m docker; \
+         systemctl show -p ActiveState,UnitFileState docker.service 2>/dev/null; fi; true",
+        os = os::SIZE_LIMIT,
+        settings = SETTINGS_LIMIT,
+        packages = packages.join("; "),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_told_apart() {
+        let facts = Facts::parse(
+            b"\x1eos\nID=debian\n\x1earch\nx86_64\n\x1euid\n1000\n\x1egroups\nme docker\n\x1esudo\nok\n\
+              \x1epackages\nhi  docker.io 26.1.5+dfsg1-9\nrc  podman 5.4\nii  docker-ce 5:28\n\
+              \x1edaemon\n{}\x1eswarm\n\x1edocker\nActiveState=active\nUnitFileState=enabled\n",
+        );
+        assert_eq!(facts.os.id, "debian");
+        assert_eq!(facts.arch, "x86_64");
+        assert!(!facts.is_root && facts.in_docker_group && facts.has_systemd);
+        assert_eq!(facts.sudo, Some(Ok(())));
+        let docker = facts.engine(Kind::Docker).unwrap();
+        assert!(docker.held && docker.name == "docker.io" && docker.version == "26.1.5+dfsg1-9");
+        assert!(facts.engine(Kind::Podman).is_none());
+        assert_eq!(facts.daemon_json.as_deref(), Some(&b"{}"[..]));
+        assert!(!facts.in_swarm && facts.docker_active && facts.docker_enabled);
+    }
+
+    #[test]
+    fn garbage_says_nothing() {
+        for garbage in [
+            &b""[..],
+            b"\x1e",
+            b"\x1e\x1e\n\x1epackages\nx\n\xff\xfe i i\n",
+            b"hello",
+        ] {
+            let facts = Facts::parse(garbage);
+            assert!(!facts.is_root && facts.packages.is_empty() && facts.daemon_json.is_none());
+        }
+    }
+
+    #[test]
+    fn the_script_runs_in_a_plain_shell() {
+        let output = std::process::Command::new("sh")
+            .arg("-c")
+            .arg(script())
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        assert!(
+            output.stderr.is_empty(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let facts = Facts::parse(&output.stdout);
+        assert_eq!(facts.arch, std::env::consts::ARCH);
+        assert!(!facts.os.id.is_empty());
+    }
+}

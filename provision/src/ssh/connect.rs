@@ -1,0 +1,338 @@
+//! Getting a connection: again and again while the cause passes, at once no further when it does not.
+
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::client::{self, AuthResult, Handle};
+use russh::keys::agent::AgentIdentity;
+use russh::keys::agent::client::AgentClient;
+use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::client::{Banner, Client, Ended, config};
+use super::known_hosts::Pinned;
+use super::{Key, Target, host_and_port};
+use crate::{Error, Result};
+
+/// How long a server may take to greet. A forwarded port accepts before its guest listens, and then nothing
+/// comes: better to call again soon. It grows with each attempt, for slow guests.
+const FIRST_GREETING: Duration = Duration::from_secs(3);
+const LONGEST_GREETING: Duration = Duration::from_secs(20);
+/// How long key exchange and login may take; emulated guests need many seconds.
+const HANDSHAKE: Duration = Duration::from_secs(60);
+/// OpenSSH ends the connection after six attempts.
+const AGENT_KEYS: usize = 5;
+
+/// A connection that is logged in, and the hops that carry it.
+pub(super) struct Connected {
+    pub(super) handle: Handle<Client>,
+    pub(super) hops: Vec<Handle<Client>>,
+    pub(super) ended: watch::Receiver<Option<String>>,
+}
+
+/// One server on the way, or at the end of it.
+struct Stop {
+    host: String,
+    port: u16,
+    user: String,
+    known_hosts: PathBuf,
+    recorded_name: String,
+    pinned: Pinned,
+    login: Login,
+}
+
+/// What to log in with, read once.
+#[derive(Clone)]
+enum Login {
+    Key(Arc<PrivateKey>, PathBuf),
+    Agent,
+}
+
+/// Why one attempt failed.
+enum Failed {
+    /// The cause may pass.
+    Passing(String),
+    /// It will not.
+    Final(Error),
+}
+
+pub(super) async fn connect(target: &Target, deadline: Duration) -> Result<Connected> {
+    let started = Instant::now();
+    let end = started + deadline;
+    let stops = stops(target).await?;
+    let mut pause = Duration::from_millis(100);
+    let mut greeting = FIRST_GREETING;
+    loop {
+        let attempt = timeout_at(end, attempt(&stops, greeting)).await;
+        let last = match attempt {
+            Ok(Ok(connected)) => return Ok(connected),
+            Ok(Err(Failed::Final(error))) => return Err(error),
+            Ok(Err(Failed::Passing(last))) => last,
+            Err(_) => "no answer".to_owned(),
+        };
+        tracing::debug!(
+            host = target.host,
+            port = target.port,
+            last,
+            "not yet reachable"
+        );
+        if Instant::now() + pause >= end {
+            return Err(Error::Unreachable {
+                host: host_and_port(&target.host, target.port),
+                after: started.elapsed(),
+                last,
+            });
+        }
+        sleep(pause).await;
+        pause = (pause * 3 / 2).min(Duration::from_secs(1));
+        greeting = (greeting * 3 / 2).min(LONGEST_GREETING);
+    }
+}
+
+async fn stops(target: &Target) -> Result<Vec<Stop>> {
+    let login = match &target.key {
+        Key::File(path) => Login::read(path.clone()).await?,
+        Key::Agent => Login::Agent,
+    };
+    let mut stops = Vec::new();
+    for hop in &target.jump {
+        let known_hosts = hop.known_hosts.as_ref().unwrap_or(&target.known_hosts);
+        let recorded_name = host_and_port(&hop.host, hop.port);
+        stops.push(Stop {
+            pinned: Pinned::read(known_hosts, &recorded_name).await?,
+            host: hop.host.clone(),
+            port: hop.port,
+            user: hop.user.clone().unwrap_or_else(|| target.user.clone()),
+            known_hosts: known_hosts.clone(),
+            recorded_name,
+            login: match &hop.key {
+                Some(path) => Login::read(path.clone()).await?,
+                None => login.clone(),
+            },
+        });
+    }
+    let recorded_name = target.recorded_name();
+    stops.push(Stop {
+        pinned: Pinned::read(&target.known_hosts, &recorded_name).await?,
+        host: target.host.clone(),
+        port: target.port,
+        user: target.user.clone(),
+        known_hosts: target.known_hosts.clone(),
+        recorded_name,
+        login,
+    });
+    Ok(stops)
+}
+
+impl Login {
+    async fn read(path: PathBuf) -> Result<Self> {
+        let text = tokio::fs::read_to_string(&path)
+            .await
+            .map_err(Error::io(&path))?;
+        let unusable = |detail: String| Error::KeyFile {
+            path: path.clone(),
+            detail,
+        };
+        match russh::keys::decode_secret_key(&text, None) {
+            Ok(key) => Ok(Login::Key(Arc::new(key), path)),
+            Err(russh::keys::Error::KeyIsEncrypted) => Err(unusable(
+                "it has a passphrase; add it to an SSH agent instead".into(),
+            )),
+            Err(error) => Err(unusable(error.to_string())),
+        }
+    }
+}
+
+async fn attempt(stops: &[Stop], greeting: Duration) -> Result<Connected, Failed> {
+    let mut hops: Vec<Handle<Client>> = Vec::new();
+    for (position, stop) in stops.iter().enumerate() {
+        let (handle, ended) = match hops.last() {
+            None => {
+                let stream = greeted(&stop.host, stop.port, greeting).await?;
+                handshake(stop, stream).await?
+            }
+            Some(hop) => {
+                let port = u32::from(stop.port);
+                let opening = hop.channel_open_direct_tcpip(&*stop.host, port, "127.0.0.1", 0);
+                let channel = timeout(HANDSHAKE, opening)
+                    .await
+                    .map_err(|_| Failed::Passing("the jump host does not answer".into()))?
+                    .map_err(|error| Failed::Passing(format!("through the jump host: {error}")))?;
+                handshake(stop, channel.into_stream()).await?
+            }
+        };
+        if position + 1 == stops.len() {
+            return Ok(Connected {
+                handle,
+                hops,
+                ended,
+            });
+        }
+        hops.push(handle);
+    }
+    Err(Failed::Passing("there is nowhere to connect to".into()))
+}
+
+/// A TCP connection without delays.
+pub(super) async fn open_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// A TCP connection on which the server has begun to speak.
+async fn greeted(host: &str, port: u16, within: Duration) -> Result<TcpStream, Failed> {
+    let greeted = timeout(within, async {
+        let stream = open_tcp(host, port).await?;
+        match stream.peek(&mut [0]).await? {
+            0 => Err(io::Error::from(ErrorKind::UnexpectedEof)),
+            _ => Ok(stream),
+        }
+    });
+    match greeted.await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(Failed::Passing(match error.kind() {
+            ErrorKind::UnexpectedEof => "the connection was closed before the greeting".into(),
+            _ => error.to_string(),
+        })),
+        Err(_) => Err(Failed::Passing("no SSH server greets there yet".into())),
+    }
+}
+
+type Answered = (Handle<Client>, watch::Receiver<Option<String>>);
+
+async fn handshake<S>(stop: &Stop, stream: S) -> Result<Answered, Failed>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (ended, ended_seen) = watch::channel(None);
+    let banner = Banner::default();
+    let client = Client {
+        pinned: stop.pinned.clone(),
+        banner: banner.clone(),
+        ended,
+    };
+    let shake = async {
+        let connecting = client::connect_stream(config(Some(&stop.pinned)), stream, client);
+        let mut handle = connecting.await.map_err(|ended| stop.why(ended))?;
+        stop.log_in(&mut handle, &banner).await?;
+        Ok(handle)
+    };
+    match timeout(HANDSHAKE, shake).await {
+        Ok(handle) => Ok((handle?, ended_seen)),
+        Err(_) => Err(Failed::Passing("it greets but does not go on".into())),
+    }
+}
+
+impl Stop {
+    fn why(&self, ended: Ended) -> Failed {
+        let offered = match ended {
+            Ended::WrongHostKey(offered) => offered,
+            Ended::Ssh(russh::Error::NoCommonAlgo {
+                kind: russh::AlgorithmKind::Key,
+                theirs,
+                ..
+            }) => format!("only keys of the types {}", theirs.join(", ")),
+            Ended::Ssh(error @ russh::Error::NoCommonAlgo { .. }) => {
+                return Failed::Final(Error::Refused {
+                    host: self.host.clone(),
+                    what: "a connection".into(),
+                    detail: error.to_string(),
+                });
+            }
+            Ended::Ssh(error) => return Failed::Passing(error.to_string()),
+        };
+        Failed::Final(Error::HostKeyMismatch {
+            host: self.recorded_name.clone(),
+            known_hosts: self.known_hosts.clone(),
+            offered,
+        })
+    }
+
+    async fn log_in(&self, handle: &mut Handle<Client>, banner: &Banner) -> Result<(), Failed> {
+        let key = match &self.login {
+            Login::Key(key, path) => {
+                let hash = match key.algorithm().is_rsa() {
+                    true => best_rsa_hash(handle).await?,
+                    false => None,
+                };
+                let key = PrivateKeyWithHashAlg::new(key.clone(), hash);
+                let outcome = handle.authenticate_publickey(&*self.user, key).await;
+                match outcome.map_err(passing)? {
+                    AuthResult::Success => return Ok(()),
+                    AuthResult::Failure { .. } => format!("the key {}", path.display()),
+                }
+            }
+            Login::Agent => match self.log_in_by_agent(handle).await? {
+                None => return Ok(()),
+                Some(tried) => format!("any of the {tried} keys of the SSH agent"),
+            },
+        };
+        let banner = banner.text();
+        // A guest that is still booting (pam_nologin) turns away even those whom it knows.
+        if handle.is_closed() || banner.contains("booting up") {
+            return Err(Failed::Passing(match banner.is_empty() {
+                true => "the connection was closed during login".into(),
+                false => banner,
+            }));
+        }
+        Err(Failed::Final(Error::KeyRejected {
+            host: host_and_port(&self.host, self.port),
+            user: self.user.clone(),
+            key,
+            banner,
+        }))
+    }
+
+    /// `None` if one of the agent's keys was accepted, otherwise how many were tried.
+    async fn log_in_by_agent(&self, handle: &mut Handle<Client>) -> Result<Option<usize>, Failed> {
+        let unusable = |detail: String| Failed::Final(Error::Agent { detail });
+        let connecting = AgentClient::connect_env().await;
+        let mut agent = connecting.map_err(|error| unusable(error.to_string()))?;
+        let identities = agent.request_identities().await;
+        let identities = identities.map_err(|error| unusable(error.to_string()))?;
+        if identities.is_empty() {
+            return Err(unusable("it holds no keys".into()));
+        }
+        let mut rsa_hash = None;
+        let mut tried = 0;
+        for identity in identities {
+            let AgentIdentity::PublicKey { key, .. } = identity else {
+                continue;
+            };
+            if tried == AGENT_KEYS || handle.is_closed() {
+                break;
+            }
+            let hash = match (key.algorithm().is_rsa(), rsa_hash) {
+                (false, _) => None,
+                (true, Some(known)) => known,
+                (true, None) => *rsa_hash.insert(best_rsa_hash(handle).await?),
+            };
+            tried += 1;
+            let attempt = handle.authenticate_publickey_with(&*self.user, key, hash, &mut agent);
+            match attempt.await {
+                Ok(AuthResult::Success) => return Ok(None),
+                Ok(AuthResult::Failure { .. }) => {}
+                Err(error) => tracing::debug!(%error, "a key of the SSH agent did not sign"),
+            }
+        }
+        Ok(Some(tried))
+    }
+}
+
+async fn best_rsa_hash(handle: &Handle<Client>) -> Result<Option<HashAlg>, Failed> {
+    match handle.best_supported_rsa_hash().await.map_err(passing)? {
+        Some(best) => Ok(best),
+        // Every server of the last ten years can do this one.
+        None => Ok(Some(HashAlg::Sha256)),
+    }
+}
+
+fn passing(error: russh::Error) -> Failed {
+    Failed::Passing(error.to_string())
+}

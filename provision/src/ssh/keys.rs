@@ -1,0 +1,166 @@
+//! Making keys, naming keys, and meeting a host key for the first time.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use russh::client;
+use russh::keys::ssh_key::LineEnding;
+use russh::keys::{Algorithm, HashAlg, PrivateKey, PublicKey, PublicKeyOrCertificate};
+
+use super::client::config;
+use super::connect::open_tcp;
+use super::host_and_port;
+use crate::{Error, Result};
+
+/// A new key: the private half never appears in logs.
+pub struct KeyPair {
+    /// The private key as OpenSSH writes it to a file.
+    pub private_openssh: String,
+    /// The public key as one `authorized_keys` line: `ssh-ed25519 AAAA… comment`.
+    pub public_openssh: String,
+}
+
+impl std::fmt::Debug for KeyPair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KeyPair({})", self.public_openssh)
+    }
+}
+
+/// Makes a new ed25519 key.
+///
+/// # Errors
+/// If the comment cannot be part of a key file.
+pub fn generate_key(comment: &str) -> Result<KeyPair> {
+    let failed = |error: russh::keys::ssh_key::Error| Error::KeyFile {
+        path: "(a new key)".into(),
+        detail: error.to_string(),
+    };
+    let comment: String = comment.chars().filter(|c| !c.is_control()).collect();
+    let mut key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519)
+        .map_err(failed)?;
+    key.set_comment(comment);
+    Ok(KeyPair {
+        private_openssh: key.to_openssh(LineEnding::LF).map_err(failed)?.to_string(),
+        public_openssh: key.public_key().to_openssh().map_err(failed)?,
+    })
+}
+
+/// The `SHA256:…` fingerprint of a public key line, as `ssh-keygen -l` prints it.
+///
+/// # Errors
+/// If it is no public key.
+pub fn fingerprint(public_openssh: &str) -> Result<String> {
+    let key = PublicKey::from_openssh(public_openssh).map_err(|error| Error::KeyFile {
+        path: "(a public key)".into(),
+        detail: error.to_string(),
+    })?;
+    Ok(key.fingerprint(HashAlg::Sha256).to_string())
+}
+
+/// A host key as a server shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostKey {
+    /// Its type, as in a known_hosts line: `ssh-ed25519`.
+    pub algorithm: String,
+    /// Its bytes, as in a known_hosts line.
+    pub base64: String,
+    /// `SHA256:…`.
+    pub fingerprint: String,
+}
+
+impl HostKey {
+    pub(super) fn of(key: &PublicKey) -> Option<(Self, Vec<u8>)> {
+        let blob = key.to_bytes().ok()?;
+        let algorithm = match key.algorithm() {
+            Algorithm::Rsa { .. } => "ssh-rsa".to_owned(),
+            algorithm => algorithm.as_str().to_owned(),
+        };
+        let host_key = HostKey {
+            algorithm,
+            base64: STANDARD.encode(&blob),
+            fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
+        };
+        Some((host_key, blob))
+    }
+
+    /// The line that records this key for a host in its known_hosts file.
+    pub fn known_hosts_line(&self, host: &str, port: u16) -> String {
+        let name = host_and_port(host, port);
+        format!("{name} {} {}\n", self.algorithm, self.base64)
+    }
+}
+
+/// Asks a server for its host key without logging in. It proves that the server holds the key, and nothing about
+/// who the server is: show it to the user, or compare it with what is known.
+///
+/// # Errors
+/// [`Error::Unreachable`] if no SSH server answers within `deadline`.
+pub async fn learn_host_key(host: &str, port: u16, deadline: Duration) -> Result<HostKey> {
+    let unreachable = |last: String| Error::Unreachable {
+        host: host_and_port(host, port),
+        after: deadline,
+        last,
+    };
+    let seen = Arc::new(Mutex::new(None));
+    let watcher = Watcher { seen: seen.clone() };
+    let attempt = async {
+        let stream = open_tcp(host, port)
+            .await
+            .map_err(|error| error.to_string())?;
+        // The watcher refuses every key, so this ends in an error as soon as the key was seen.
+        match client::connect_stream(config(None), stream, watcher).await {
+            Ok(_) => Err("it accepted a refused key".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let outcome: Result<(), String> = tokio::time::timeout(deadline, attempt)
+        .await
+        .unwrap_or_else(|_| Err("no answer".to_owned()));
+    let learned = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+    learned.ok_or_else(|| unreachable(outcome.err().unwrap_or_default()))
+}
+
+/// Takes note of the server's key and goes no further.
+struct Watcher {
+    seen: Arc<Mutex<Option<HostKey>>>,
+}
+
+impl client::Handler for Watcher {
+    type Error = russh::Error;
+
+    async fn check_server_key(
+        &mut self,
+        offered: &PublicKeyOrCertificate,
+    ) -> Result<bool, Self::Error> {
+        let learned = HostKey::of(&offered.public_key()).map(|(key, _)| key);
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = learned;
+        Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_key_is_ed25519_and_hides_its_private_half() {
+        let pair = generate_key("berth m1\n").unwrap();
+        assert!(pair.public_openssh.starts_with("ssh-ed25519 AAAA"));
+        assert!(pair.public_openssh.ends_with(" berth m1"));
+        assert!(
+            pair.private_openssh
+                .starts_with("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+        );
+        assert!(!format!("{pair:?}").contains("PRIVATE"));
+        let read = PrivateKey::from_openssh(&pair.private_openssh).unwrap();
+        assert_eq!(read.public_key().to_openssh().unwrap(), pair.public_openssh);
+        assert!(
+            fingerprint(&pair.public_openssh)
+                .unwrap()
+                .starts_with("SHA256:")
+        );
+        assert!(fingerprint("ssh-ed25519 garbage").is_err());
+    }
+}

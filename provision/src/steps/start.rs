@@ -1,0 +1,52 @@
+//! Starting the engine, now and at every boot.
+
+use async_trait::async_trait;
+
+use super::{Context, Step};
+use crate::facts::{DAEMON_JSON, RESTART_MARK};
+use crate::{Error, Result};
+
+pub(super) struct Start;
+
+/// Why a service did not start, in its own words.
+const WORDS: &str = "journalctl -u docker.service -n 15 --no-pager -o cat >&2";
+
+#[async_trait]
+impl Step for Start {
+    fn title(&self) -> &'static str {
+        "Starting the engine"
+    }
+
+    async fn done(&self, context: &Context<'_>) -> Result<bool> {
+        let facts = &context.facts;
+        Ok(facts.docker_active && facts.docker_enabled && !facts.settings_changed)
+    }
+
+    async fn run(&self, context: &mut Context<'_>) -> Result<()> {
+        if !context.facts.has_systemd {
+            return Err(Error::Lacking {
+                host: context.session.host().to_owned(),
+                what: "systemd",
+                detail: "berth starts engines as systemd services".into(),
+            });
+        }
+        let script = if context.facts.settings_changed {
+            // Reloading turns live-restore on, so that containers live through the restart that the other
+            // settings need. Settings that the engine does not start with are taken back.
+            format!(
+                "systemctl enable -q docker.service; systemctl reload docker.service; \
+                 systemctl restart docker.service && rm -f {RESTART_MARK} && exit 0; {WORDS}; \
+                 if [ -e {DAEMON_JSON}.before-berth ]; then mv {DAEMON_JSON}.before-berth {DAEMON_JSON}; \
+                 else rm -f {DAEMON_JSON}; fi; \
+                 systemctl reset-failed docker.service; systemctl restart docker.service && rm -f {RESTART_MARK}; exit 1"
+            )
+        } else {
+            format!("systemctl enable -q --now docker.service && exit 0; {WORDS}; exit 1")
+        };
+        context.run_root("starting the engine", &script).await?;
+        context.facts.settings_changed = false;
+        context.facts.docker_active = true;
+        context.facts.docker_enabled = true;
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! What a machine should have, and what it turned out to have.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::os::Os;
+use crate::{Error, Result};
+
+/// A kind of container engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Docker Engine.
+    #[default]
+    Docker,
+    /// Podman.
+    Podman,
+    /// No engine.
+    None,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Kind::Docker => "docker",
+            Kind::Podman => "podman",
+            Kind::None => "none",
+        })
+    }
+}
+
+impl FromStr for Kind {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self> {
+        match word {
+            "docker" => Ok(Kind::Docker),
+            "podman" => Ok(Kind::Podman),
+            "none" => Ok(Kind::None),
+            _ => Err(Error::Word {
+                what: "an engine",
+                word: word.into(),
+                known: "docker, podman, none",
+            }),
+        }
+    }
+}
+
+/// Where an engine comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Channel {
+    /// The packages of the machine's own distribution.
+    #[default]
+    Distro,
+    /// The package repositories of the engine's makers.
+    Upstream,
+    /// Files sent over SSH.
+    Bundle(PathBuf),
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Channel::Distro => f.pad("distro"),
+            Channel::Upstream => f.pad("upstream"),
+            Channel::Bundle(path) => write!(f, "bundle:{}", path.display()),
+        }
+    }
+}
+
+impl FromStr for Channel {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self> {
+        match (word, word.strip_prefix("bundle:")) {
+            ("distro", _) => Ok(Channel::Distro),
+            ("upstream", _) => Ok(Channel::Upstream),
+            (_, Some(path)) if !path.is_empty() => Ok(Channel::Bundle(path.into())),
+            _ => Err(Error::Word {
+                what: "a channel",
+                word: word.into(),
+                known: "distro, upstream, bundle:PATH",
+            }),
+        }
+    }
+}
+
+/// What a machine should have.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// Which engine.
+    pub engine: Kind,
+    /// Which version: the engine's own (`26.1.5`) or the package's. It is pinned; without one, the newest is
+    /// installed, and an engine that is there already is left as it is.
+    pub version: Option<String>,
+    /// Where it comes from.
+    pub channel: Channel,
+}
+
+/// What a machine has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installed {
+    /// Its operating system.
+    pub os: Os,
+    /// Its architecture, as `uname -m` names it.
+    pub arch: String,
+    /// Its engine, unless none was wanted.
+    pub engine: Option<EngineInfo>,
+}
+
+/// An engine that answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineInfo {
+    /// Which engine.
+    pub kind: Kind,
+    /// Its own version.
+    pub version: String,
+    /// The newest API version that it speaks.
+    pub api_version: String,
+    /// Its API's socket in the machine.
+    pub socket: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_read_as_they_are_written() {
+        for word in ["docker", "podman", "none"] {
+            assert_eq!(word.parse::<Kind>().unwrap().to_string(), word);
+        }
+        for word in ["distro", "upstream", "bundle:/a b"] {
+            assert_eq!(word.parse::<Channel>().unwrap().to_string(), word);
+        }
+        for bad in ["", "bundle:", "Docker"] {
+            assert!(bad.parse::<Kind>().is_err() && bad.parse::<Channel>().is_err());
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! `berth cp`
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, anyhow, bail};
+use berth_driver_api::process;
+use berth_provision::ssh::quote;
+
+use super::report::{NotReady, Usage};
+use super::ssh::{reachable, ssh_command};
+use crate::context::ssh_config;
+use crate::machine::{Berth, Opened, check_name};
+
+/// Copy files and folders to or from a machine, with modes, times and symbolic links
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "A DST that is a folder takes SRC into it; any other DST is what SRC is called there.\n\n\
+                        Examples:\n  berth cp ./site web1:/srv/site\n  berth cp web1:/etc/docker/daemon.json ."
+)]
+pub struct Args {
+    /// A path, or NAME:PATH
+    #[arg(value_name = "SRC")]
+    source: String,
+
+    /// A path, or NAME:PATH
+    #[arg(value_name = "DST")]
+    destination: String,
+}
+
+/// A side of the copy.
+enum Side<'a> {
+    Here(&'a Path),
+    There(&'a str, &'a str),
+}
+
+/// Copies with tar at both ends: one stream, and everything that a file system knows of a file.
+pub async fn run(berth: &Berth, args: &Args) -> Result<ExitCode> {
+    match (side(&args.source), side(&args.destination)) {
+        (Side::Here(source), Side::There(name, path)) => {
+            let opened = reachable(berth, name).await?;
+            tokio::task::spawn_blocking({
+                let (source, path) = (source.to_owned(), path.to_owned());
+                move || upload(&opened, &source, &path)
+            })
+            .await??;
+        }
+        (Side::There(name, path), Side::Here(destination)) => {
+            let opened = reachable(berth, name).await?;
+            tokio::task::spawn_blocking({
+                let (path, destination) = (path.to_owned(), destination.to_owned());
+                move || download(&opened, &path, &destination)
+            })
+            .await??;
+        }
+        _ => bail!(Usage(
+            "one of SRC and DST is NAME:PATH, the other is a path here".into()
+        )),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn side(text: &str) -> Side<'_> {
+    match text.split_once(':') {
+        Some((name, path)) if check_name(name).is_ok() => Side::There(name, path),
+        _ => Side::Here(Path::new(text)),
+    }
+}
+
+fn upload(opened: &Opened, source: &Path, destination: &str) -> Result<()> {
+    let source = std::path::absolute(source)?;
+    std::fs::symlink_metadata(&source).with_context(|| source.display().to_string())?;
+    let (folder, base) = split(&source)?;
+    let destination = match destination {
+        "" => ".",
+        path => path,
+    };
+    let (d, b) = (quote(destination), quote(&base));
+    // Unpacked beside its place and moved there, so that a copy that breaks off leaves no half of it under that name.
+    let script = format!(
+        "set -eu; d={d}; b={b}\n\
+         if [ -d \"$d\" ]; then exec tar -xpf - -C \"$d\"; fi\n\
+         case \"$d\" in */) echo \"$d is not a folder\" >&2; exit 1;; esac\n\
+         t=$(mktemp -d \"$(dirname -- \"$d\")/.berth-cp.XXXXXX\"); trap 'rm -rf \"$t\"' EXIT\n\
+         tar -xpf - -C \"$t\"; mv -T -- \"$t/$b\" \"$d\""
+    );
+    let mut pack = tar()?
+        .args(["-cf", "-", "-C"])
+        .arg(&folder)
+        .arg("--")
+        .arg(&base)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let stream = pack
+        .stdout
+        .take()
+        .ok_or_else(|| anyhow!("tar has no output"))?;
+    let unpack = remote(opened, &script)?.stdin(stream).spawn()?;
+    both_ended(pack, unpack)
+}
+
+fn download(opened: &Opened, source: &str, destination: &Path) -> Result<()> {
+    let trimmed = source.trim_end_matches('/');
+    let base = trimmed.rsplit('/').next().unwrap_or(trimmed);
+    if base.is_empty() || base == "." || base == ".." {
+        bail!(Usage(format!("{source:?} does not end in a file's name")));
+    }
+    let destination = std::path::absolute(destination)?;
+    let target = match destination.is_dir() {
+        true => destination.join(base),
+        false => destination,
+    };
+    let (folder, _) = split(&target)?;
+    let (s, b) = (quote(trimmed), quote(base));
+    let script = format!("exec tar -cf - -C \"$(dirname -- {s})\" -- {b}");
+    // The archive is the guest's word: it is unpacked into an empty folder of its own, and only the one thing asked
+    // for is taken out of it.
+    let draft = tempfile::Builder::new()
+        .prefix(".berth-cp.")
+        .tempdir_in(&folder)
+        .with_context(|| folder.display().to_string())?;
+    let mut pack = remote(opened, &script)?
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let stream = pack
+        .stdout
+        .take()
+        .ok_or_else(|| anyhow!("ssh has no output"))?;
+    let unpack = tar()?
+        .args(["-xpf", "-", "--no-same-owner", "-C"])
+        .arg(draft.path())
+        .stdin(stream)
+        .spawn()?;
+    both_ended(pack, unpack)?;
+    let arrived = draft.path().join(base);
+    if target.is_dir() && !target.is_symlink() {
+        return merge(&arrived, &target);
+    }
+    std::fs::rename(&arrived, &target).with_context(|| target.display().to_string())
+}
+
+/// A folder that is there already takes the new files in, as `cp -r` does.
+fn merge(from: &Path, into: &Path) -> Result<()> {
+    let status = Command::new("cp")
+        .args(["-a", "-T", "--"])
+        .args([from, into])
+        .status()?;
+    match status.success() {
+        true => Ok(()),
+        false => bail!("cp failed: {status}"),
+    }
+}
+
+fn tar() -> Result<Command> {
+    let program = process::find("tar").ok_or_else(|| NotReady("tar is not installed".into()))?;
+    Ok(Command::new(program))
+}
+
+fn remote(opened: &Opened, script: &str) -> Result<Command> {
+    let mut command = ssh_command(opened)?;
+    command
+        .arg("-T")
+        .arg(ssh_config::alias(&opened.record.name))
+        .arg("--")
+        .arg(format!("sh -c {}", quote(script)));
+    Ok(command)
+}
+
+fn split(path: &Path) -> Result<(PathBuf, String)> {
+    let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
+    match path.file_name().and_then(|name| name.to_str()) {
+        Some(base) => Ok((folder, base.to_owned())),
+        None => bail!(Usage(format!(
+            "{} does not end in a file's name",
+            path.display()
+        ))),
+    }
+}
+
+fn both_ended(mut pack: Child, mut unpack: Child) -> Result<()> {
+    let unpacked = unpack.wait()?;
+    let packed = pack.wait()?;
+    if packed.success() && unpacked.success() {
+        return Ok(());
+    }
+    bail!("the copy failed (packing: {packed}, unpacking: {unpacked})")
+}

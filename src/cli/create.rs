@@ -1,0 +1,177 @@
+//! `berth create`
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::ValueHint;
+use serde::Serialize;
+
+use super::each::each;
+use super::output;
+use super::progress::{Screen, Timing, print_timings};
+use super::report::Usage;
+use crate::machine::{self, Berth, EngineWish, Request, check_name, parse_size};
+
+/// Make machines: boot them, install an engine, write a docker context for each
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  berth create web1\n  berth create ci1 ci2 ci3 --cpus 4 --memory 8G -l role=ci\n  \
+                        berth create bare --image debian-13 --engine none\n  berth create web1 --resume"
+)]
+pub struct Args {
+    /// Names of the machines; several are made in parallel
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+
+    #[command(flatten)]
+    spec: SpecArgs,
+
+    /// Continue a create that broke off
+    #[arg(long)]
+    resume: bool,
+
+    /// Print the result as JSON, timings included
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a machine is to be, for `create` and `up`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SpecArgs {
+    /// The driver that makes it
+    #[arg(short, long, default_value = machine::DEFAULT_DRIVER)]
+    driver: String,
+
+    /// Virtual CPUs [default: up to 4 of this computer's]
+    #[arg(long, value_name = "N")]
+    cpus: Option<u32>,
+
+    /// Memory, such as 2G or 512M
+    #[arg(long, value_name = "SIZE", default_value = "2G", value_parser = parse_size)]
+    memory: u64,
+
+    /// Disk, such as 40G [default: the image's own size, 20G for berth's images]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    disk: Option<u64>,
+
+    /// A name from `berth image ls`, or the path of a disk file such as ./my.qcow2 [default: debian-13-docker]
+    #[arg(long, value_name = "REF", value_hint = ValueHint::FilePath)]
+    image: Option<String>,
+
+    /// The container engine: docker, docker@VERSION or none
+    #[arg(long, value_name = "KIND[@VERSION]", default_value = "docker")]
+    engine: String,
+
+    /// Where the engine comes from
+    #[arg(long, default_value = "distro")]
+    channel: String,
+
+    /// A label (repeatable)
+    #[arg(short = 'l', long = "label", value_name = "KEY=VALUE", value_parser = pair)]
+    labels: Vec<(String, String)>,
+
+    /// A driver option (repeatable); `berth driver ls` lists them
+    #[arg(short = 'o', long = "option", value_name = "KEY=VALUE", value_parser = pair)]
+    options: Vec<(String, String)>,
+
+    /// How long the guest may take to answer, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    timeout: u64,
+
+    /// Show where the time went
+    #[arg(long)]
+    pub timings: bool,
+}
+
+impl SpecArgs {
+    /// The request for machine `name`.
+    pub fn request(&self, name: &str) -> Request {
+        Request {
+            name: name.to_owned(),
+            driver: self.driver.clone(),
+            cpus: self.cpus.unwrap_or_else(default_cpus),
+            memory: self.memory,
+            disk: self.disk,
+            image: self.image.clone(),
+            engine: EngineWish::parse(&self.engine, &self.channel),
+            labels: self.labels.iter().cloned().collect(),
+            options: self.options.iter().cloned().collect::<BTreeMap<_, _>>(),
+            boot_deadline: self.boot_deadline(),
+        }
+    }
+
+    /// How long the guest may take to answer.
+    pub fn boot_deadline(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+}
+
+/// What `create --json` prints for each machine.
+#[derive(Serialize)]
+struct Made {
+    name: String,
+    driver: String,
+    endpoint: Option<String>,
+    seconds: f64,
+    timings: Vec<Timing>,
+}
+
+/// Makes the machines.
+pub async fn run(berth: &Berth, args: Args, screen: &Screen) -> Result<ExitCode> {
+    for (at, name) in args.names.iter().enumerate() {
+        check_name(name)?;
+        if args.names[..at].contains(name) {
+            return Err(Usage(format!("{name} is named twice")).into());
+        }
+    }
+    let (made, code) = each(&args.names, screen, |name, task| {
+        let args = &args;
+        async move {
+            let deadline = args.spec.boot_deadline();
+            let record = if args.resume {
+                machine::resume_create(berth, &name, deadline, &*task).await?
+            } else {
+                machine::create(berth, &args.spec.request(&name), &*task).await?
+            };
+            let timings = task.finish();
+            Ok(Made {
+                endpoint: record.installed.as_ref().map(|_| {
+                    format!(
+                        "unix://{}",
+                        berth.home.machine(&name).engine_socket().display()
+                    )
+                }),
+                driver: record.driver,
+                seconds: timings.iter().map(|timing| timing.seconds).sum(),
+                timings,
+                name,
+            })
+        }
+    })
+    .await;
+    let made: Vec<Made> = made.into_iter().map(|(_, made)| made).collect();
+    if args.spec.timings {
+        for made in &made {
+            print_timings(&made.name, &made.timings);
+        }
+    }
+    if args.json {
+        output::line(&serde_json::to_string_pretty(&made)?)?;
+    } else {
+        output::lines(made.into_iter().map(|made| made.name))?;
+    }
+    Ok(code)
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE".into()),
+    }
+}
+
+fn default_cpus() -> u32 {
+    std::thread::available_parallelism().map_or(1, |count| count.get().min(4) as u32)
+}

@@ -1,0 +1,138 @@
+//! `berth doctor`
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use berth_driver_api::Progress;
+
+use super::output;
+use super::progress::Screen;
+use super::report::NotReady;
+use crate::doctor::{Check, Plan, Verdict, examine, missing};
+use crate::machine::{self, Berth};
+
+/// Check what this computer has for making machines, and install what is missing
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  berth doctor\n  berth doctor --fix\n  berth doctor --fix --yes"
+)]
+pub struct Args {
+    /// The driver to check for
+    #[arg(short, long, default_value = machine::DEFAULT_DRIVER)]
+    driver: String,
+
+    /// Install what is missing with the system's package manager, after saying what
+    #[arg(long)]
+    fix: bool,
+
+    /// Do not ask
+    #[arg(short, long, requires = "fix")]
+    yes: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Checks, and fixes if asked to.
+pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode> {
+    let mut checks = examine(berth, &args.driver).await?;
+    let lacking = missing(&checks, false);
+    if args.fix && !lacking.is_empty() {
+        install(&lacking, args.yes, screen).await?;
+        checks = examine(berth, &args.driver).await?;
+    }
+    if args.json {
+        output::line(&serde_json::to_string_pretty(&checks)?)?;
+    } else {
+        print(&checks)?;
+    }
+    let bad = checks.iter().any(|check| check.verdict == Verdict::Bad);
+    if bad && !args.fix && !missing(&checks, true).is_empty() {
+        eprintln!("hint: `berth doctor --fix` installs what is missing");
+    }
+    Ok(ExitCode::from(u8::from(bad)))
+}
+
+/// Makes this computer ready for `driver`, for `berth up`: what is lacking is installed once the user agrees.
+pub async fn make_ready(
+    berth: &Berth,
+    driver: &str,
+    yes: bool,
+    screen: &Screen,
+    progress: &dyn Progress,
+) -> Result<()> {
+    progress.phase("Checking this computer");
+    let checks = examine(berth, driver).await?;
+    for check in checks
+        .iter()
+        .filter(|check| check.subject == "acceleration")
+    {
+        progress.note(&check.detail);
+    }
+    // A docker client is wanted here too: `up` promises that it works afterwards.
+    let lacking = missing(&checks, false);
+    if !lacking.is_empty() {
+        progress.phase("Installing packages");
+        if !yes && !std::io::stdin().is_terminal() {
+            return Err(NotReady(format!("{} missing", lacking.join(", "))).into());
+        }
+        install(&lacking, yes, screen).await?;
+        progress.phase("Checking this computer");
+    }
+    let still = examine(berth, driver).await?;
+    let bad: Vec<&str> = still
+        .iter()
+        .filter(|check| check.verdict == Verdict::Bad)
+        .map(|check| check.detail.as_str())
+        .collect();
+    if !bad.is_empty() {
+        return Err(NotReady(bad.join("; ")).into());
+    }
+    Ok(())
+}
+
+async fn install(programs: &[String], yes: bool, screen: &Screen) -> Result<()> {
+    screen.clear();
+    let plan = Plan::make(programs).await?;
+    if plan.packages.is_empty() {
+        bail!("no package is known for: {}", plan.unknown.join(", "));
+    }
+    eprintln!("To get {}, berth runs:", programs.join(", "));
+    for line in plan.describe() {
+        eprintln!("  {line}");
+    }
+    if !yes && !agreed()? {
+        bail!("nothing was installed");
+    }
+    plan.carry_out().await?;
+    if !plan.unknown.is_empty() {
+        eprintln!("no package is known for: {}", plan.unknown.join(", "));
+    }
+    Ok(())
+}
+
+fn agreed() -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Err(NotReady("there is no terminal to ask on: say --yes".into()).into());
+    }
+    eprint!("Go on? [Y/n] ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "" | "y" | "Y" | "yes"))
+}
+
+fn print(checks: &[Check]) -> Result<()> {
+    let mut table = output::table(["", "WHAT", "FOUND"]);
+    for check in checks {
+        let mark = match check.verdict {
+            Verdict::Good => "ok",
+            Verdict::Poor => "!",
+            Verdict::Bad => "✗",
+        };
+        table.add_row([mark, &check.subject, &check.detail]);
+    }
+    output::line(&table.trim_fmt())
+}

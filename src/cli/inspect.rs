@@ -1,0 +1,65 @@
+//! `berth inspect`
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::output;
+use crate::fleet::{Selection, select};
+use crate::machine::{Berth, Record, Row, ask};
+use crate::supervisor::Status;
+
+/// Print everything that is known of machines, as JSON
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  berth inspect web1\n  berth inspect web1 --format '{{.SSH.Port}}'"
+)]
+pub struct Args {
+    #[command(flatten)]
+    selection: Selection,
+
+    /// Print each by a Go-style template
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<String>,
+
+    /// How long a machine may take to answer, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+    timeout: f64,
+}
+
+/// The whole of a machine. Secrets are named by their files only.
+#[derive(Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    row: Row,
+    record: Option<Record>,
+    supervisor: Option<Status>,
+    folder: std::path::PathBuf,
+    key: std::path::PathBuf,
+    known_hosts: std::path::PathBuf,
+}
+
+/// Prints them.
+pub async fn run(berth: &Berth, args: &Args) -> Result<ExitCode> {
+    super::require_selection(&args.selection)?;
+    let deadline = Duration::try_from_secs_f64(args.timeout)?;
+    let mut wholes = Vec::new();
+    for name in select(berth, &args.selection, deadline).await? {
+        let folder = berth.home.machine(&name);
+        wholes.push(Whole {
+            row: ask(berth, &name, deadline).await,
+            record: berth.record(&name).ok(),
+            supervisor: Status::read(&folder),
+            folder: folder.path().to_owned(),
+            key: folder.key(),
+            known_hosts: folder.known_hosts(),
+        });
+    }
+    match &args.format {
+        Some(template) => output::by_template(template, &wholes)?,
+        None => output::line(&serde_json::to_string_pretty(&wholes)?)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,212 @@
+//! The command line: one file a command.
+
+mod completions;
+mod context;
+mod cp;
+mod create;
+mod doctor;
+mod driver;
+mod each;
+mod env;
+mod image;
+mod inspect;
+mod ip;
+mod logs;
+mod ls;
+mod output;
+mod power;
+mod progress;
+mod provision;
+mod report;
+mod rm;
+mod ssh;
+mod ssh_config;
+mod status;
+mod template;
+mod up;
+mod url;
+mod use_;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::machine::Berth;
+use crate::supervisor;
+use progress::Screen;
+
+/// Container hosts anywhere: makes VMs, installs a container engine in them, and points docker at them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "berth",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "Start here:\n  berth up                    a working docker host, and docker pointed at it\n  \
+                  berth create web1 web2      more machines, in parallel\n  \
+                  berth use web1              point docker at another one\n  \
+                  berth ssh web1              look inside\n\n\
+                  `berth COMMAND --help` tells more. State lies in $BERTH_HOME \
+                  (default ~/.local/share/berth)."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// No progress on stderr
+    #[arg(long, global = true)]
+    quiet_progress: bool,
+
+    /// Say more on stderr about what is being done
+    #[arg(short = 'v', long, global = true)]
+    verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Up(up::Args),
+    Create(create::Args),
+    #[command(visible_alias = "list")]
+    Ls(ls::Args),
+    Inspect(inspect::Args),
+    Status(status::Args),
+    Ip(ip::Args),
+    Url(url::Args),
+    Logs(logs::Args),
+    Start(power::StartArgs),
+    Stop(power::StopArgs),
+    Restart(power::RestartArgs),
+    Kill(power::KillArgs),
+    Rm(rm::Args),
+    Ssh(ssh::Args),
+    Cp(cp::Args),
+    SshConfig(ssh_config::Args),
+    Use(use_::Args),
+    Env(env::Args),
+    Context(context::Args),
+    Provision(provision::Args),
+    Image(image::Args),
+    Driver(driver::Args),
+    Doctor(doctor::Args),
+    Completions(completions::Args),
+    Version(version::Args),
+    /// The process beside a machine; berth starts it itself.
+    #[command(hide = true, name = supervisor::SUBCOMMAND)]
+    Supervise {
+        name: String,
+    },
+}
+
+/// How long a machine may take to tell its state to a command that has no `--timeout`.
+const ASK_DEADLINE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Refuses to take no selection for all machines.
+fn require_selection(selection: &crate::fleet::Selection) -> Result<(), report::Usage> {
+    if selection.is_empty() {
+        return Err(report::Usage(
+            "name a machine, select some with -l, --driver or --state, or say --all".into(),
+        ));
+    }
+    Ok(())
+}
+
+/// Parses the command line, carries the command out, and turns the outcome into an exit code.
+pub fn main() -> ExitCode {
+    clap_complete::CompleteEnv::with_factory(Cli::command).complete();
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => report::print(&error),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    use tracing_subscriber::fmt;
+    let supervises = matches!(cli.command, Command::Supervise { .. });
+    let level = match (cli.verbose, supervises) {
+        (true, _) => tracing::Level::DEBUG,
+        (false, true) => tracing::Level::INFO,
+        (false, false) => tracing::Level::ERROR,
+    };
+    fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    let mut builder = if supervises {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    let runtime = builder.enable_all().build()?;
+    let screen = Screen::new(cli.quiet_progress);
+    let outcome = runtime.block_on(async {
+        if supervises {
+            return dispatch(cli.command, &screen).await;
+        }
+        // A dropped command ends its child processes; what it leaves is resumable and the hint says so.
+        tokio::select! {
+            outcome = dispatch(cli.command, &screen) => outcome,
+            () = interrupted() => Err(report::Interrupted.into()),
+        }
+    });
+    screen.clear();
+    // Blocking work that was cut off must not hold up the exit.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let terminate = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => terminate.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate => {}
+    }
+}
+
+async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode> {
+    // What needs no home folder.
+    let command = match command {
+        Command::Completions(args) => return completions::run(&args),
+        Command::Version(args) => return version::run(&args),
+        other => other,
+    };
+    let berth = Berth::from_environment()?;
+    match command {
+        Command::Up(args) => up::run(&berth, args, screen).await,
+        Command::Create(args) => create::run(&berth, args, screen).await,
+        Command::Ls(args) => ls::run(&berth, &args).await,
+        Command::Inspect(args) => inspect::run(&berth, &args).await,
+        Command::Status(args) => status::run(&berth, &args).await,
+        Command::Ip(args) => ip::run(&berth, &args).await,
+        Command::Url(args) => url::run(&berth, &args),
+        Command::Logs(args) => logs::run(&berth, &args).await,
+        Command::Start(args) => power::start(&berth, &args, screen).await,
+        Command::Stop(args) => power::stop(&berth, &args, screen).await,
+        Command::Restart(args) => power::restart(&berth, &args, screen).await,
+        Command::Kill(args) => power::kill(&berth, &args, screen).await,
+        Command::Rm(args) => rm::run(&berth, &args, screen).await,
+        Command::Ssh(args) => ssh::run(&berth, &args).await,
+        Command::Cp(args) => cp::run(&berth, &args).await,
+        Command::SshConfig(args) => ssh_config::run(&berth, &args),
+        Command::Use(args) => use_::run(&berth, &args),
+        Command::Env(args) => env::run(&berth, &args),
+        Command::Context(args) => context::run(&berth, &args),
+        Command::Provision(args) => provision::run(&berth, &args, screen).await,
+        Command::Image(args) => image::run(&berth, &args, screen).await,
+        Command::Driver(args) => driver::run(&berth, &args).await,
+        Command::Doctor(args) => doctor::run(&berth, &args, screen).await,
+        Command::Supervise { name } => {
+            supervisor::run(&berth, &name).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Completions(_) | Command::Version(_) => Ok(ExitCode::SUCCESS),
+    }
+}

@@ -1,0 +1,65 @@
+//! `berth rm`
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use super::each::each;
+use super::output;
+use super::progress::Screen;
+use super::report::Usage;
+use crate::fleet::{Selection, select};
+use crate::machine::{self, Berth};
+
+/// Remove machines with everything that berth made for them
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  berth rm web1\n  berth rm -y -l role=ci")]
+pub struct Args {
+    #[command(flatten)]
+    selection: Selection,
+
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+
+    /// Remove even what cannot be read or asked; a machine that is not there is no error; implies --yes
+    #[arg(short, long)]
+    force: bool,
+}
+
+/// Removes them.
+pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode> {
+    super::require_selection(&args.selection)?;
+    let mut selection = args.selection.clone();
+    if args.force {
+        selection
+            .names
+            .retain(|name| berth.home.machine(name).path().exists());
+        if selection.is_empty() {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    let names = select(berth, &selection, super::ASK_DEADLINE).await?;
+    if !args.yes && !args.force && !confirmed(&names)? {
+        eprintln!("nothing was removed");
+        return Ok(ExitCode::from(1));
+    }
+    let (done, code) = each(&names, screen, async |name: String, task| {
+        Ok(machine::remove(berth, &name, args.force, &*task).await?)
+    })
+    .await;
+    output::lines(done.into_iter().map(|(name, ())| name))?;
+    Ok(code)
+}
+
+fn confirmed(names: &[String]) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Usage("there is no terminal to ask on: say --yes".into()).into());
+    }
+    eprint!("Remove {} with all data in it? [y/N] ", names.join(", "));
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

@@ -1,0 +1,33 @@
+//! `berth url`
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use super::output;
+use crate::fleet;
+use crate::machine::{Berth, Error};
+
+/// Print how a client reaches a machine's engine
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  docker -H \"$(berth url web1)\" ps")]
+pub struct Args {
+    /// The machines' names
+    #[arg(required = true, value_name = "NAME", add = clap_complete::engine::ArgValueCandidates::new(fleet::candidates))]
+    names: Vec<String>,
+}
+
+/// Prints it.
+pub fn run(berth: &Berth, args: &Args) -> Result<ExitCode> {
+    let mut lines = Vec::new();
+    for name in &args.names {
+        let record = berth.record(name)?;
+        if record.installed.is_none() {
+            return Err(Error::NoEngine(record.name).into());
+        }
+        let socket = berth.home.machine(name).engine_socket();
+        lines.push(format!("unix://{}", socket.display()));
+    }
+    output::lines(lines)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,75 @@
+//! ssh configuration: `ssh NAME.berth`, `scp`, rsync and editors reach machines by their names.
+//!
+//! Every machine has a file of its own; one `Include` line in `~/.ssh/config` takes them all in.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use berth_driver_api::Address;
+
+use super::{Error, Result};
+use crate::store::{self, Home, MachineFolder};
+
+/// The host name that stands for a machine in ssh's configuration.
+pub fn alias(machine: &str) -> String {
+    format!("{machine}.berth")
+}
+
+/// The `Host` block of a machine.
+pub fn block(machine: &str, folder: &MachineFolder, address: &Address) -> String {
+    let mut text = format!(
+        "Host {alias}\n  HostName {host}\n  Port {port}\n  User {user}\n  HostKeyAlias {alias}\n  \
+         UserKnownHostsFile {known_hosts}\n  GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n  \
+         IdentityFile {key}\n  IdentitiesOnly yes\n  ConnectTimeout 60\n",
+        alias = alias(machine),
+        host = address.host,
+        port = address.port,
+        user = address.user,
+        known_hosts = quote(&folder.known_hosts()),
+        key = quote(&folder.key()),
+    );
+    if !address.jump.is_empty() {
+        text.push_str(&format!("  ProxyJump {}\n", address.jump.join(",")));
+    }
+    text
+}
+
+/// The line that `~/.ssh/config` needs, before any `Host`.
+pub fn include_line(home: &Home) -> String {
+    format!("Include {}", quote(&home.machines().join("*/ssh_config")))
+}
+
+/// Puts the include line at the top of `~/.ssh/config`; `false` if it was there.
+///
+/// # Errors
+/// If the file cannot be read or written.
+pub fn install(home: &Home) -> Result<bool> {
+    let folder = etcetera::home_dir()
+        .map_err(|_| Error::NoFolder)?
+        .join(".ssh");
+    let path = folder.join("config");
+    let old = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(store::Error::io(path)(error).into()),
+    };
+    let line = include_line(home);
+    if old.lines().any(|existing| existing.trim() == line) {
+        return Ok(false);
+    }
+    store::create_private_folder(&folder)?;
+    let target: PathBuf = fs::canonicalize(&path).unwrap_or(path);
+    store::write_private(&target, format!("{line}\n\n{old}").as_bytes())?;
+    Ok(true)
+}
+
+/// ssh_config(5): arguments with spaces go in double quotes; `%` starts a token.
+fn quote(path: &Path) -> String {
+    let text = path.display().to_string().replace('%', "%%");
+    if text.contains(' ') {
+        format!("\"{text}\"")
+    } else {
+        text
+    }
+}

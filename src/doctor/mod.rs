@@ -1,0 +1,150 @@
+//! What this computer has and lacks for making machines, and how to get the rest.
+
+mod packages;
+mod system;
+
+pub use packages::{Installer, Plan};
+
+use berth_driver_api::{Finding, process};
+use serde::Serialize;
+
+use crate::machine::{Berth, Result};
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, Serialize)]
+pub struct Check {
+    /// What: `qemu`, `acceleration`, `docker client`.
+    pub subject: String,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was found and why that matters.
+    pub detail: String,
+    /// Programs whose absence this is.
+    pub missing: Vec<String>,
+}
+
+/// How good a thing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it should be.
+    Good,
+    /// Works, less well.
+    Poor,
+    /// Machines cannot be made.
+    Bad,
+}
+
+/// Looks at everything that the driver, the images and the clients need.
+///
+/// # Errors
+/// If there is no such driver.
+pub async fn examine(berth: &Berth, driver: &str) -> Result<Vec<Check>> {
+    let driver = berth.drivers.get(driver).await?;
+    let mut checks = match driver.probe().await {
+        Ok(probe) => probe
+            .findings
+            .into_iter()
+            .map(|finding| of_finding(finding, probe.usable))
+            .collect(),
+        Err(error) => vec![Check {
+            subject: driver.info().name.clone(),
+            verdict: Verdict::Bad,
+            detail: error.to_string(),
+            missing: Vec::new(),
+        }],
+    };
+    if driver.info().capabilities.images {
+        checks.push(image_tools());
+    }
+    checks.push(program(
+        "ssh",
+        "ssh client",
+        Verdict::Bad,
+        "`berth ssh` and `berth cp` use it",
+    ));
+    checks.push(program(
+        "docker",
+        "docker client",
+        Verdict::Poor,
+        "without it, only berth reaches the engines",
+    ));
+    checks.push(system::memory());
+    checks.push(system::disk(berth.home.data()));
+    Ok(checks)
+}
+
+/// The programs that the checks found missing, each once.
+pub fn missing(checks: &[Check], only_bad: bool) -> Vec<String> {
+    let mut missing = Vec::new();
+    for check in checks
+        .iter()
+        .filter(|check| !only_bad || check.verdict == Verdict::Bad)
+    {
+        for tool in &check.missing {
+            if !missing.contains(tool) {
+                missing.push(tool.clone());
+            }
+        }
+    }
+    missing
+}
+
+fn of_finding(finding: Finding, usable: bool) -> Check {
+    Check {
+        verdict: match (finding.good, usable) {
+            (true, _) => Verdict::Good,
+            (false, true) => Verdict::Poor,
+            (false, false) => Verdict::Bad,
+        },
+        subject: finding.subject,
+        detail: finding.detail,
+        missing: finding.missing_tools,
+    }
+}
+
+fn image_tools() -> Check {
+    let rootless: &[&str] = match nix::unistd::geteuid().is_root() {
+        true => &[],
+        false => berth_images::ROOTLESS_BUILD_TOOLS,
+    };
+    let missing: Vec<String> = berth_images::BUILD_TOOLS
+        .iter()
+        .chain(rootless)
+        .filter(|tool| process::find(tool).is_none())
+        .map(|tool| (*tool).to_owned())
+        .collect();
+    let (verdict, detail) = match missing.is_empty() {
+        true => (Verdict::Good, "guest images can be built here".to_owned()),
+        false => (
+            Verdict::Bad,
+            format!(
+                "guest images cannot be built: {} missing",
+                missing.join(", ")
+            ),
+        ),
+    };
+    Check {
+        subject: "image building".into(),
+        verdict,
+        detail,
+        missing,
+    }
+}
+
+fn program(tool: &str, subject: &str, absent: Verdict, why: &str) -> Check {
+    match process::find(tool) {
+        Some(path) => Check {
+            subject: subject.into(),
+            verdict: Verdict::Good,
+            detail: path.display().to_string(),
+            missing: Vec::new(),
+        },
+        None => Check {
+            subject: subject.into(),
+            verdict: absent,
+            detail: format!("{tool} is not installed: {why}"),
+            missing: vec![tool.into()],
+        },
+    }
+}

@@ -1,0 +1,336 @@
+//! From a request to a machine with an engine that answers.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use berth_driver_api::{Progress, Spec, check_options};
+use berth_images::Image;
+use berth_provision::ssh::Session;
+
+use super::journal::{self, Journal};
+use super::{
+    Berth, EngineWish, Error, ImageRef, Installed, Opened, Record, Result, check_name, identity,
+    power,
+};
+use crate::store::{self, Lock, create_private_folder};
+
+/// What the user asked for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The machine's name.
+    pub name: String,
+    /// The driver's name.
+    pub driver: String,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// Disk in bytes; the image's size if none is given.
+    pub disk: Option<u64>,
+    /// The image's reference; the catalog's default if none is given.
+    pub image: Option<String>,
+    /// The engine.
+    pub engine: EngineWish,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Driver options.
+    pub options: BTreeMap<String, String>,
+    /// How long the guest may take to answer over SSH.
+    pub boot_deadline: Duration,
+}
+
+/// Makes a machine, boots it, installs its engine and points a context at it. Whatever fails leaves a machine that
+/// [`resume_create`] continues and `remove` clears; a request that cannot be met leaves nothing.
+///
+/// # Errors
+/// [`Error::Exists`], [`Error::Busy`], and whatever a step fails with.
+pub async fn create(berth: &Berth, request: &Request, progress: &dyn Progress) -> Result<Record> {
+    check_request(berth, request)?;
+    let driver = berth.drivers.get(&request.driver).await?;
+    check_options(driver.info(), &request.options).map_err(Error::driver(&request.name))?;
+    berth.home.prepare()?;
+    let lock = take_lock(berth, &request.name)?;
+    if berth.home.machine(&request.name).path().exists() {
+        return Err(Error::Exists(request.name.clone()));
+    }
+    let result = async {
+        let record = plan(berth, request, progress).await?;
+        found_folder(berth, &record)?;
+        Ok(record)
+    }
+    .await;
+    let record = match result {
+        Ok(record) => record,
+        Err(error) => {
+            // Nothing was made yet: leave no trace of the lock either.
+            let _ = lock.remove();
+            return Err(error);
+        }
+    };
+    carry_out(berth, record, request.boot_deadline, progress).await
+}
+
+/// Continues a create that broke off.
+///
+/// # Errors
+/// [`Error::NothingToResume`] if it did not; else as [`create`].
+pub async fn resume_create(
+    berth: &Berth,
+    name: &str,
+    boot_deadline: Duration,
+    progress: &dyn Progress,
+) -> Result<Record> {
+    let record = berth.record(name)?;
+    let _lock = take_lock(berth, name)?;
+    match journal::pending(&berth.home.machine(name).journal())? {
+        Some(pending) if pending.operation == "create" => {}
+        Some(pending) if pending.operation == "rm" => {
+            return Err(Error::Unfinished {
+                name: name.to_owned(),
+                operation: pending.operation,
+            });
+        }
+        _ => return Err(Error::NothingToResume(name.to_owned())),
+    }
+    carry_out(berth, record, boot_deadline, progress).await
+}
+
+/// Brings a machine's engine to what its record asks for, or to `engine` from now on; what is done already is left
+/// alone.
+///
+/// # Errors
+/// If the machine does not run or a step fails.
+pub async fn provision(
+    berth: &Berth,
+    name: &str,
+    engine: Option<EngineWish>,
+    progress: &dyn Progress,
+) -> Result<Record> {
+    berth.record(name)?;
+    let doing = format!("provision {name}");
+    let _lock = berth.lock(name, &doing, |who| progress.note(who)).await?;
+    let mut opened = berth.open(name).await?;
+    power::must_run(&opened).await?;
+    if let Some(engine) = engine {
+        check_engine(&engine)?;
+        opened.record.engine = engine;
+        opened.record.write(&berth.home)?;
+    }
+    let mut journal = Journal::begin(&opened.folder.journal(), "provision")?;
+    let session = opened.connect(power::SSH_DEADLINE).await?;
+    install_engine(berth, &mut opened, &session, &mut journal, progress).await?;
+    power::publish(berth, &opened, &mut journal, progress).await?;
+    journal.end()?;
+    Ok(opened.record)
+}
+
+fn check_request(berth: &Berth, request: &Request) -> Result<()> {
+    check_name(&request.name)?;
+    check_engine(&request.engine)?;
+    for (key, value) in &request.labels {
+        if key.is_empty()
+            || key.len() > 128
+            || value.len() > 1024
+            || key.chars().any(char::is_control)
+        {
+            return Err(Error::BadRequest {
+                what: "--label".into(),
+                reason: format!("{key:?} is not a label's name"),
+            });
+        }
+    }
+    berth.docker.check_free(&request.name, None)?;
+    Ok(())
+}
+
+fn check_engine(engine: &EngineWish) -> Result<()> {
+    let bad = |what: &str, reason: String| {
+        Err(Error::BadRequest {
+            what: what.to_owned(),
+            reason,
+        })
+    };
+    match (engine.kind.as_str(), engine.channel.as_str()) {
+        ("docker" | "none", "distro") => Ok(()),
+        ("docker" | "none", channel) => bad(
+            "--channel",
+            format!("{channel:?} is no channel: use distro"),
+        ),
+        (kind, _) => bad(
+            "--engine",
+            format!("{kind:?} is no engine: use docker or none"),
+        ),
+    }
+}
+
+fn take_lock(berth: &Berth, name: &str) -> Result<Lock> {
+    Lock::try_take(&berth.home.lock(name), &format!("create {name}"))?.map_err(|holder| {
+        Error::Busy {
+            name: name.to_owned(),
+            holder,
+        }
+    })
+}
+
+/// Gets the image and checks the request against it and the driver. Makes nothing of the machine's own.
+async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Result<Record> {
+    let driver = berth.drivers.get(&request.driver).await?;
+    let mut spec = Spec {
+        cpus: request.cpus,
+        memory: request.memory,
+        disk: request.disk.unwrap_or(0),
+        image: None,
+        options: request.options.clone(),
+    };
+    let mut record = Record::new(
+        &request.name,
+        &request.driver,
+        &spec,
+        request.engine.clone(),
+    );
+    record.labels = request.labels.clone();
+    let refused = Error::driver(&request.name);
+    // First what needs no image: nobody should wait for one only to hear that the memory was mistyped.
+    driver
+        .check(&berth.machine_without_image(&record, None))
+        .await
+        .map_err(refused)?;
+    if driver.info().capabilities.images {
+        let image = image(berth, request.image.as_deref(), progress).await?;
+        spec.disk = request.disk.unwrap_or(image.virtual_size);
+        record.disk = spec.disk;
+        record.image = Some(ImageRef {
+            reference: image.reference.clone(),
+            digest: image.digest.to_string(),
+        });
+        let machine = berth.machine_without_image(&record, Some(image.boot_image()));
+        driver
+            .check(&machine)
+            .await
+            .map_err(Error::driver(&request.name))?;
+    }
+    Ok(record)
+}
+
+async fn image(berth: &Berth, reference: Option<&str>, progress: &dyn Progress) -> Result<Image> {
+    let store = berth.images()?;
+    let catalog = berth.catalog()?;
+    let reference = reference.unwrap_or_else(|| catalog.default_name());
+    if reference.contains('/') {
+        return Ok(store.import(Path::new(reference), None, progress).await?);
+    }
+    Ok(store
+        .ensure(&catalog, &reference.parse()?, progress)
+        .await?)
+}
+
+/// Makes the machine's folder with its record and journal in it, in one rename: from then on it exists.
+fn found_folder(berth: &Berth, record: &Record) -> Result<()> {
+    let folder = berth.home.machine(&record.name);
+    let draft = berth.home.machines().join(format!(".{}", record.id));
+    create_private_folder(&draft.join("vm"))?;
+    let drafted = (|| {
+        let text = toml::to_string(record).map_err(|error| store::Error::Damaged {
+            path: folder.record(),
+            reason: error.to_string(),
+        })?;
+        store::write_private(&draft.join("machine.toml"), text.as_bytes())?;
+        Journal::begin(&draft.join("journal"), "create")?;
+        fs::rename(&draft, folder.path()).map_err(store::Error::io(folder.path()))
+    })();
+    if drafted.is_err() {
+        let _ = fs::remove_dir_all(&draft);
+    }
+    Ok(drafted?)
+}
+
+async fn carry_out(
+    berth: &Berth,
+    record: Record,
+    boot_deadline: Duration,
+    progress: &dyn Progress,
+) -> Result<Record> {
+    let mut opened = berth.open_record(record).await?;
+    opened.machine = berth.machine(&opened.record)?;
+    let name = opened.record.name.clone();
+    let mut journal = Journal::begin(&opened.folder.journal(), "create")?;
+
+    journal
+        .once("keys", async {
+            safe_sockets(&opened.machine.sockets)?;
+            identity::make(&opened.folder, &name)
+        })
+        .await?;
+    journal
+        .once("disk", async {
+            progress.phase("Creating the machine");
+            let credentials = identity::credentials(&opened.folder, &name)?;
+            opened
+                .driver
+                .create(&opened.machine, &credentials, progress)
+                .await
+                .map_err(Error::driver(&name))
+        })
+        .await?;
+    let session = power::power_on(&opened, &mut journal, boot_deadline, progress).await?;
+    identity::handed_over(&opened.folder);
+    install_engine(berth, &mut opened, &session, &mut journal, progress).await?;
+    session.disconnect().await;
+    power::publish(berth, &opened, &mut journal, progress).await?;
+    journal.end()?;
+    Ok(opened.record)
+}
+
+async fn install_engine(
+    berth: &Berth,
+    opened: &mut Opened,
+    session: &Session,
+    journal: &mut Journal,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let name = opened.record.name.clone();
+    let wanted = wanted(&opened.record.engine);
+    let reached = |title: &str| {
+        // A journal that cannot be written fails at the next step's own entry.
+        let _ = journal.reached(&format!("provision: {title}"));
+    };
+    let installed = berth_provision::provision(session, &wanted, progress, &reached)
+        .await
+        .map_err(Error::provision(&name))?;
+    opened.record.installed = installed.engine.map(|engine| Installed {
+        kind: engine.kind.to_string(),
+        version: engine.version,
+        socket: engine.socket,
+        os: installed.os.pretty_name,
+    });
+    journal
+        .always("record", async { opened.record.write(&berth.home) })
+        .await
+}
+
+fn wanted(wish: &EngineWish) -> berth_provision::Wanted {
+    berth_provision::Wanted {
+        engine: match wish.kind.as_str() {
+            "none" => berth_provision::Kind::None,
+            _ => berth_provision::Kind::Docker,
+        },
+        version: wish.version.clone(),
+        channel: berth_provision::Channel::Distro,
+    }
+}
+
+/// A folder for sockets outside the home lies where others can write: it must be ours alone.
+fn safe_sockets(folder: &Path) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    create_private_folder(folder)?;
+    let meta = fs::symlink_metadata(folder).map_err(store::Error::io(folder))?;
+    let ours =
+        meta.is_dir() && meta.uid() == nix::unistd::getuid().as_raw() && meta.mode() & 0o077 == 0;
+    if ours {
+        Ok(())
+    } else {
+        Err(Error::UnsafeFolder(folder.to_owned()))
+    }
+}

@@ -1,0 +1,95 @@
+//! The drivers that this program has, by name.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use berth_driver_api::Driver;
+use berth_driver_api::plugin::Plugin;
+use berth_driver_api::process;
+use berth_driver_qemu::Qemu;
+use tokio::sync::Mutex;
+
+use super::{Error, Result};
+use crate::store::Home;
+
+/// The driver of machines for which none is named.
+pub const DEFAULT_DRIVER: &str = "qemu";
+
+/// Built-in drivers and plugins. A driver is made when it is first asked for, and once.
+pub struct Drivers {
+    cache: PathBuf,
+    plugins: PathBuf,
+    made: Mutex<HashMap<String, Arc<dyn Driver>>>,
+}
+
+impl Drivers {
+    /// The drivers of this home. Starts nothing.
+    pub fn new(home: &Home) -> Self {
+        Drivers {
+            cache: home.cache(),
+            plugins: home.plugins(),
+            made: Mutex::default(),
+        }
+    }
+
+    /// The driver `name`; one plugin process serves everybody who asks.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDriver`] with the names that there are; [`Error::Plugin`] if the plugin is broken.
+    pub async fn get(&self, name: &str) -> Result<Arc<dyn Driver>> {
+        let mut made = self.made.lock().await;
+        if let Some(driver) = made.get(name) {
+            return Ok(driver.clone());
+        }
+        let driver: Arc<dyn Driver> = match name {
+            "qemu" => Arc::new(Qemu::new(self.cache.clone())),
+            _ => Arc::new(
+                Plugin::start(name, &self.plugin(name)?)
+                    .await
+                    .map_err(Error::Plugin)?,
+            ),
+        };
+        made.insert(name.to_owned(), driver.clone());
+        Ok(driver)
+    }
+
+    /// The names of all drivers, built-in ones first.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = vec!["qemu".to_owned()];
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut plugins: Vec<String> = std::env::split_paths(&path)
+            .chain([self.plugins.clone()])
+            .filter_map(|folder| std::fs::read_dir(folder).ok())
+            .flatten()
+            .filter_map(|entry| {
+                let file = entry.ok()?.file_name().into_string().ok()?;
+                file.strip_prefix("berth-driver-").map(str::to_owned)
+            })
+            // Build folders keep `NAME.d` beside programs.
+            .filter(|name| !name.contains('.'))
+            .collect();
+        plugins.sort();
+        plugins.dedup();
+        names.extend(plugins);
+        names
+    }
+
+    fn plugin(&self, name: &str) -> Result<PathBuf> {
+        let safe = !name.is_empty()
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        let program = format!("berth-driver-{name}");
+        let in_folder = self.plugins.join(&program);
+        let found = match safe {
+            true if in_folder.is_file() => Some(in_folder),
+            true => process::find(&program),
+            false => None,
+        };
+        found.ok_or_else(|| Error::NoSuchDriver {
+            name: name.chars().take(80).collect(),
+            known: self.names(),
+        })
+    }
+}

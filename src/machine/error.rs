@@ -1,0 +1,165 @@
+//! What can go wrong in a machine's life.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::store::Holder;
+use crate::{context, store};
+
+/// A machine call's outcome.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why something could not be done with a machine.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name breaks a rule.
+    #[error("{name:?} cannot be a machine's name: {reason}")]
+    BadName {
+        /// What the user wrote.
+        name: String,
+        /// The rule.
+        reason: String,
+    },
+    /// A size, engine or image of the request is not acceptable.
+    #[error("{what}: {reason}")]
+    BadRequest {
+        /// Which part of the request.
+        what: String,
+        /// Why it is refused.
+        reason: String,
+    },
+    /// There is no machine of that name.
+    #[error("there is no machine {name}")]
+    NoSuchMachine {
+        /// What the user wrote.
+        name: String,
+        /// The machines that there are, a few at most.
+        known: Vec<String>,
+    },
+    /// A machine of that name is there already.
+    #[error("machine {0} exists already")]
+    Exists(String),
+    /// `--resume` was asked for, but the machine is complete.
+    #[error("machine {0} is complete: there is nothing to resume")]
+    NothingToResume(String),
+    /// The machine was never finished.
+    #[error("machine {name} is not complete: its {operation} broke off")]
+    Unfinished {
+        /// Which machine.
+        name: String,
+        /// `create` or `rm`.
+        operation: String,
+    },
+    /// Another berth process is at work on it.
+    #[error("{}", busy(name, holder))]
+    Busy {
+        /// Which machine.
+        name: String,
+        /// That process, if it is known.
+        holder: Option<Holder>,
+    },
+    /// There is no such driver.
+    #[error("there is no driver {name}")]
+    NoSuchDriver {
+        /// What the user wrote.
+        name: String,
+        /// The drivers that there are.
+        known: Vec<String>,
+    },
+    /// The machine has no engine to point at.
+    #[error("machine {0} has no container engine")]
+    NoEngine(String),
+    /// The machine is off.
+    #[error("machine {name} is {state}")]
+    NotRunning {
+        /// Which machine.
+        name: String,
+        /// What it does instead.
+        state: berth_driver_api::State,
+    },
+    /// A plugin could not be used at all.
+    #[error(transparent)]
+    Plugin(berth_driver_api::Error),
+    /// A driver's error.
+    #[error("machine {machine}: {source}")]
+    Driver {
+        /// Which machine.
+        machine: String,
+        /// What the driver said.
+        source: berth_driver_api::Error,
+    },
+    /// A guest that was booted did not answer.
+    #[error("machine {machine} did not answer within {} s: {last}", deadline.as_secs())]
+    NoAnswer {
+        /// Which machine.
+        machine: String,
+        /// How long it had.
+        deadline: Duration,
+        /// What was seen last.
+        last: String,
+        /// The console's last lines.
+        console: String,
+    },
+    /// Provisioning failed.
+    #[error("machine {machine}: {source}")]
+    Provision {
+        /// Which machine.
+        machine: String,
+        /// What went wrong.
+        source: berth_provision::Error,
+    },
+    /// The supervisor could not be started or ended.
+    #[error("machine {machine}: its supervisor {what}")]
+    Supervisor {
+        /// Which machine.
+        machine: String,
+        /// What happened; the end of its log.
+        what: String,
+    },
+    /// A deadline passed.
+    #[error("machine {machine}: {what} did not happen within {} s", after.as_secs())]
+    Timeout {
+        /// Which machine.
+        machine: String,
+        /// What was waited for.
+        what: String,
+        /// How long.
+        after: Duration,
+    },
+    /// A folder for sockets is not safe to use.
+    #[error("{path} is not a folder of yours with mode 0700", path = .0.display())]
+    UnsafeFolder(PathBuf),
+    /// An image could not be had.
+    #[error(transparent)]
+    Image(#[from] berth_images::Error),
+    /// A context could not be written, or is somebody else's.
+    #[error(transparent)]
+    Context(#[from] context::Error),
+    /// State on disk.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+fn busy(name: &str, holder: &Option<Holder>) -> String {
+    match holder {
+        Some(holder) => format!(
+            "machine {name} is busy: process {} does `berth {}`",
+            holder.pid, holder.doing
+        ),
+        None => format!("machine {name} is busy: another berth process works on it"),
+    }
+}
+
+impl Error {
+    /// A closure for `map_err` that names the machine.
+    pub fn driver(machine: &str) -> impl FnOnce(berth_driver_api::Error) -> Self {
+        let machine = machine.to_owned();
+        move |source| Error::Driver { machine, source }
+    }
+
+    /// A closure for `map_err` that names the machine.
+    pub fn provision(machine: &str) -> impl FnOnce(berth_provision::Error) -> Self {
+        let machine = machine.to_owned();
+        move |source| Error::Provision { machine, source }
+    }
+}

@@ -1,0 +1,267 @@
+//! A machine's life: what was asked for, what is recorded, what happens to it.
+
+mod create;
+mod drivers;
+mod error;
+mod identity;
+mod journal;
+mod name;
+mod power;
+mod record;
+mod remove;
+mod size;
+mod status;
+
+pub use create::{Request, create, provision, resume_create};
+pub use drivers::{DEFAULT_DRIVER, Drivers};
+pub use error::{Error, Result};
+pub use journal::Pending;
+pub use name::{DEFAULT_NAME, check_name};
+pub use power::{kill, restart, start, stop};
+pub use record::{EngineWish, ImageRef, Installed, Record};
+pub use remove::remove;
+pub use size::{parse_size, show_size};
+pub use status::{Row, ask, ask_all};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_driver_api::{Address, Driver, Machine, Spec};
+use berth_images::{Catalog, Image, Reference, Store};
+use berth_provision::ssh::{Key, Session, Target};
+
+use crate::context::docker::DockerConfig;
+use crate::context::ssh_config;
+use crate::store::{Holder, Home, Lock, MachineFolder};
+
+/// How long a command waits for another berth process that works on the same machine.
+const LOCK_DEADLINE: Duration = Duration::from_secs(600);
+
+/// One berth: its files, its drivers and the clients that it points at machines.
+pub struct Berth {
+    /// Where its files lie.
+    pub home: Home,
+    /// The drivers that there are.
+    pub drivers: Drivers,
+    /// The docker CLI's files.
+    pub docker: DockerConfig,
+}
+
+impl Berth {
+    /// The berth of this process's environment. Reads and makes no file.
+    ///
+    /// # Errors
+    /// If no home folder is known.
+    pub fn from_environment() -> Result<Self> {
+        let home = Home::from_environment()?;
+        Ok(Berth {
+            drivers: Drivers::new(&home),
+            docker: DockerConfig::from_environment()?,
+            home,
+        })
+    }
+
+    /// The record of machine `name`.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchMachine`] with the names that there are.
+    pub fn record(&self, name: &str) -> Result<Record> {
+        // A name that breaks the rules is no machine's: it must not become a path.
+        let found = match check_name(name) {
+            Ok(()) => Record::read(&self.home.machine(name))?,
+            Err(_) => None,
+        };
+        found.map_or_else(|| Err(self.no_such_machine(name)), Ok)
+    }
+
+    /// What to say of a machine that is not there.
+    pub fn no_such_machine(&self, name: &str) -> Error {
+        let mut known = self.home.machine_names().unwrap_or_default();
+        known.truncate(8);
+        Error::NoSuchMachine {
+            name: name.chars().take(80).collect(),
+            known,
+        }
+    }
+
+    /// The image store.
+    ///
+    /// # Errors
+    /// If its folder cannot be made.
+    pub fn images(&self) -> Result<Store> {
+        Ok(Store::open(self.home.images())?)
+    }
+
+    /// Berth's recipes and the user's.
+    ///
+    /// # Errors
+    /// If one of the user's is wrong.
+    pub fn catalog(&self) -> Result<Catalog> {
+        Ok(Catalog::load(Some(&self.home.config().join("recipes")))?)
+    }
+
+    /// An image that is stored.
+    ///
+    /// # Errors
+    /// [`berth_images::Error::UnknownImage`] if it is not.
+    pub fn stored_image(&self, reference: &str) -> Result<Image> {
+        let parsed: Reference = reference.parse()?;
+        let store = self.images()?;
+        store.get(&parsed)?.map_or_else(
+            || {
+                Err(Error::Image(berth_images::Error::UnknownImage {
+                    reference: reference.to_owned(),
+                    nearest: Vec::new(),
+                    known: store
+                        .list()?
+                        .into_iter()
+                        .map(|image| image.reference)
+                        .collect(),
+                }))
+            },
+            Ok,
+        )
+    }
+
+    /// The driver's view of a machine.
+    ///
+    /// # Errors
+    /// If the image that the machine was made of is no longer stored.
+    fn machine(&self, record: &Record) -> Result<Machine> {
+        let image = match &record.image {
+            Some(image) => Some(self.stored_image(&image.digest)?.boot_image()),
+            None => None,
+        };
+        Ok(self.machine_without_image(record, image))
+    }
+
+    /// The driver's view of a machine whose image does not matter, or is `image`.
+    fn machine_without_image(
+        &self,
+        record: &Record,
+        image: Option<berth_driver_api::BootImage>,
+    ) -> Machine {
+        let folder = self.home.machine(&record.name);
+        Machine {
+            id: record.id,
+            name: record.name.clone(),
+            folder: folder.vm(),
+            sockets: folder.sockets(),
+            ports: self.home.ports(),
+            spec: Spec {
+                cpus: record.cpus,
+                memory: record.memory,
+                disk: record.disk,
+                image,
+                options: record.options.clone(),
+            },
+        }
+    }
+
+    /// A record, its driver, and the driver's view of the machine.
+    ///
+    /// # Errors
+    /// If there is no such machine or driver.
+    pub async fn open(&self, name: &str) -> Result<Opened> {
+        let record = self.record(name)?;
+        self.open_record(record).await
+    }
+
+    /// [`Berth::open`] for a record that was read already.
+    ///
+    /// # Errors
+    /// If there is no such driver.
+    pub async fn open_record(&self, record: Record) -> Result<Opened> {
+        Ok(Opened {
+            driver: self.drivers.get(&record.driver).await?,
+            folder: self.home.machine(&record.name),
+            machine: self.machine_without_image(&record, None),
+            record,
+        })
+    }
+
+    /// The machine's lock, waited for; `on_wait` hears who has it.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if it is not given up in ten minutes.
+    async fn lock(&self, name: &str, doing: &str, on_wait: impl Fn(&str)) -> Result<Lock> {
+        self.home.prepare()?;
+        let told = |holder: &Option<Holder>| {
+            on_wait(&format!(
+                "waiting: {}",
+                Error::Busy {
+                    name: name.to_owned(),
+                    holder: holder.clone(),
+                }
+            ));
+        };
+        Lock::take(&self.home.lock(name), doing, LOCK_DEADLINE, told)
+            .await?
+            .map_err(|holder| Error::Busy {
+                name: name.to_owned(),
+                holder,
+            })
+    }
+}
+
+/// A machine at hand.
+pub struct Opened {
+    /// What berth knows of it.
+    pub record: Record,
+    /// What drives it.
+    pub driver: Arc<dyn Driver>,
+    /// Its files.
+    pub folder: MachineFolder,
+    /// The driver's view, without the image.
+    pub machine: Machine,
+}
+
+impl Opened {
+    /// Where its SSH server is reached.
+    ///
+    /// # Errors
+    /// If the driver does not know, as for a machine that is off.
+    pub async fn address(&self) -> Result<Address> {
+        self.driver
+            .address(&self.machine)
+            .await
+            .map_err(Error::driver(&self.record.name))
+    }
+
+    /// The SSH target of the machine, with its own key and pinned host key.
+    ///
+    /// # Errors
+    /// As [`Opened::address`].
+    pub async fn target(&self) -> Result<Target> {
+        let address = self.address().await?;
+        Ok(Target {
+            host: address.host,
+            port: address.port,
+            user: address.user,
+            key: Key::File(self.folder.key()),
+            known_hosts: self.folder.known_hosts(),
+            host_key_alias: Some(ssh_config::alias(&self.record.name)),
+            jump: Vec::new(),
+        })
+    }
+
+    /// An SSH connection to the machine.
+    ///
+    /// # Errors
+    /// If it cannot be had within `deadline`.
+    pub async fn connect(&self, deadline: Duration) -> Result<Session> {
+        let target = self.target().await?;
+        Session::connect(&target, deadline)
+            .await
+            .map_err(Error::provision(&self.record.name))
+    }
+
+    /// The end of the machine's console, for error messages; empty if it has none.
+    pub fn console_tail(&self) -> String {
+        self.driver
+            .console(&self.machine)
+            .and_then(|path| std::fs::read(path).ok())
+            .map(|bytes| berth_driver_api::process::last_lines(&bytes, 12))
+            .unwrap_or_default()
+    }
+}

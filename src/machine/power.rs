@@ -1,0 +1,248 @@
+//! Powering machines on and off.
+
+use std::time::Duration;
+
+use berth_driver_api::{Progress, State};
+use berth_provision::ssh::Session;
+
+use super::journal::{self, Journal};
+use super::{Berth, Error, Opened, Result};
+use crate::context::ssh_config;
+use crate::store::{self, Lock};
+use crate::supervisor;
+
+/// How long SSH may take on a machine that is up already; emulated guests need seconds for a handshake.
+pub const SSH_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long an engine may take to answer once SSH does; under emulation it starts in half a minute.
+const ENGINE_DEADLINE: Duration = Duration::from_secs(180);
+
+/// Powers a machine on and waits until its engine can be reached; mends what is missing of one that runs.
+///
+/// # Errors
+/// If its create never finished, or a step fails.
+pub async fn start(
+    berth: &Berth,
+    name: &str,
+    boot_deadline: Duration,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let _lock = begin(berth, "start", name, progress).await?;
+    let opened = complete(berth, name).await?;
+    bring_up(berth, &opened, boot_deadline, progress).await
+}
+
+/// Shuts a machine down: asks the guest, waits for `deadline`, then kills it.
+///
+/// # Errors
+/// If the driver fails.
+pub async fn stop(
+    berth: &Berth,
+    name: &str,
+    deadline: Duration,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let _lock = begin(berth, "stop", name, progress).await?;
+    take_down(&berth.open(name).await?, deadline, progress).await
+}
+
+/// Powers a machine off at once.
+///
+/// # Errors
+/// If the driver fails.
+pub async fn kill(berth: &Berth, name: &str, progress: &dyn Progress) -> Result<()> {
+    let _lock = begin(berth, "kill", name, progress).await?;
+    let opened = berth.open(name).await?;
+    opened
+        .driver
+        .kill(&opened.machine)
+        .await
+        .map_err(Error::driver(name))?;
+    supervisor::gone(&opened).await
+}
+
+/// Stops and starts a machine.
+///
+/// # Errors
+/// As [`stop`] and [`start`].
+pub async fn restart(
+    berth: &Berth,
+    name: &str,
+    deadline: Duration,
+    boot_deadline: Duration,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let _lock = begin(berth, "restart", name, progress).await?;
+    let opened = complete(berth, name).await?;
+    take_down(&opened, deadline, progress).await?;
+    bring_up(berth, &opened, boot_deadline, progress).await
+}
+
+/// Refuses a machine that is not running.
+///
+/// # Errors
+/// [`Error::NotRunning`].
+pub async fn must_run(opened: &Opened) -> Result<()> {
+    let name = &opened.record.name;
+    match opened.driver.state(&opened.machine).await {
+        Ok(State::Running) => Ok(()),
+        Ok(state) => Err(Error::NotRunning {
+            name: name.clone(),
+            state,
+        }),
+        Err(error) => Err(Error::driver(name)(error)),
+    }
+}
+
+/// Starts the VM and connects to it once the guest says that it listens.
+pub(super) async fn power_on(
+    opened: &Opened,
+    journal: &mut Journal,
+    boot_deadline: Duration,
+    progress: &dyn Progress,
+) -> Result<Session> {
+    let name = &opened.record.name;
+    journal
+        .always("power", async {
+            progress.phase("Starting");
+            opened
+                .driver
+                .start(&opened.machine, progress)
+                .await
+                .map_err(Error::driver(name))
+        })
+        .await?;
+    journal
+        .always("boot", async {
+            progress.phase("Booting");
+            let until = tokio::time::Instant::now() + boot_deadline;
+            tokio::time::timeout_at(until, opened.driver.ready(&opened.machine))
+                .await
+                .map_err(|_| Error::NoAnswer {
+                    machine: name.clone(),
+                    deadline: boot_deadline,
+                    last: "the guest never said that its SSH server listens".into(),
+                    console: opened.console_tail(),
+                })?
+                .map_err(Error::driver(name))?;
+            progress.phase("Connecting");
+            let target = opened.target().await?;
+            let left = until.saturating_duration_since(tokio::time::Instant::now());
+            Session::connect(&target, left.max(SSH_DEADLINE.min(boot_deadline)))
+                .await
+                .map_err(|source| Error::NoAnswer {
+                    machine: name.clone(),
+                    deadline: boot_deadline,
+                    last: source.to_string(),
+                    console: opened.console_tail(),
+                })
+        })
+        .await
+}
+
+/// Writes the machine's part of ssh's configuration.
+pub(super) async fn write_ssh_config(opened: &Opened) -> Result<()> {
+    let address = opened.address().await?;
+    let block = ssh_config::block(&opened.record.name, &opened.folder, &address);
+    Ok(store::write_private(
+        &opened.folder.ssh_config(),
+        block.as_bytes(),
+    )?)
+}
+
+/// Writes the machine's docker context.
+pub(super) fn write_context(berth: &Berth, opened: &Opened) -> Result<()> {
+    Ok(berth.docker.write(
+        &opened.record.name,
+        opened.record.id,
+        berth.home.data(),
+        &opened.folder.engine_socket(),
+    )?)
+}
+
+/// Takes the machine's lock for one operation.
+async fn begin(berth: &Berth, verb: &str, name: &str, progress: &dyn Progress) -> Result<Lock> {
+    berth.record(name)?;
+    let doing = format!("{verb} {name}");
+    berth.lock(name, &doing, |who| progress.note(who)).await
+}
+
+/// The machine, if its create finished and no removal began.
+async fn complete(berth: &Berth, name: &str) -> Result<Opened> {
+    let mut opened = berth.open(name).await?;
+    match journal::pending(&opened.folder.journal())? {
+        Some(pending) if matches!(pending.operation.as_str(), "create" | "rm") => {
+            return Err(Error::Unfinished {
+                name: name.to_owned(),
+                operation: pending.operation,
+            });
+        }
+        _ => {}
+    }
+    opened.machine = berth.machine(&opened.record)?;
+    Ok(opened)
+}
+
+async fn bring_up(
+    berth: &Berth,
+    opened: &Opened,
+    boot_deadline: Duration,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let mut journal = Journal::begin(&opened.folder.journal(), "start")?;
+    power_on(opened, &mut journal, boot_deadline, progress)
+        .await?
+        .disconnect()
+        .await;
+    publish(berth, opened, &mut journal, progress).await?;
+    Ok(journal.end()?)
+}
+
+/// The endpoint on this computer, the docker context, and the ssh configuration.
+pub(super) async fn publish(
+    berth: &Berth,
+    opened: &Opened,
+    journal: &mut Journal,
+    progress: &dyn Progress,
+) -> Result<()> {
+    write_ssh_config(opened).await?;
+    if opened.record.installed.is_none() {
+        return Ok(());
+    }
+    journal
+        .always("endpoint", async {
+            progress.phase("Opening the endpoint");
+            supervisor::ensure(opened).await
+        })
+        .await?;
+    journal
+        .always("context", async { write_context(berth, opened) })
+        .await?;
+    journal
+        .always("engine", async {
+            progress.phase("Waiting for the engine");
+            supervisor::engine_answers(opened, ENGINE_DEADLINE).await
+        })
+        .await
+}
+
+async fn take_down(opened: &Opened, deadline: Duration, progress: &dyn Progress) -> Result<()> {
+    let name = &opened.record.name;
+    progress.phase("Stopping");
+    match opened.driver.stop(&opened.machine, deadline).await {
+        Ok(()) => {}
+        Err(berth_driver_api::Error::Timeout { .. }) => {
+            progress.note(&format!(
+                "{name} did not shut down within {} s: it is killed",
+                deadline.as_secs()
+            ));
+            opened
+                .driver
+                .kill(&opened.machine)
+                .await
+                .map_err(Error::driver(name))?;
+        }
+        Err(error) => return Err(Error::driver(name)(error)),
+    }
+    supervisor::gone(opened).await
+}

@@ -1,0 +1,178 @@
+//! What berth knows of a machine: `machine.toml`.
+
+use std::collections::BTreeMap;
+
+use berth_driver_api::Spec;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+use uuid::Uuid;
+
+use super::Result;
+use crate::store::{self, Home, MachineFolder, Migration};
+
+/// The steps from older forms of the record to today's. Add at the end, never change one that was released.
+const MIGRATIONS: &[Migration] = &[];
+
+/// The record of one machine. Power state and addresses are not in it: they are asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    version: i64,
+    /// Never reused, however often a name is.
+    pub id: Uuid,
+    /// The name, which is also the folder's.
+    pub name: String,
+    /// The driver's name.
+    pub driver: String,
+    /// When the machine was asked for.
+    pub created: Timestamp,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// Disk in bytes.
+    pub disk: u64,
+    /// The image it was made of; none for an adopted host.
+    pub image: Option<ImageRef>,
+    /// The engine that was asked for.
+    pub engine: EngineWish,
+    /// The engine that provisioning found or installed last.
+    pub installed: Option<Installed>,
+    /// The user's labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// The driver's options.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+    /// What a later berth wrote here.
+    #[serde(flatten)]
+    pub unknown: Table,
+}
+
+/// An image as it was when the machine was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRef {
+    /// What the user wrote.
+    pub reference: String,
+    /// What it was: `sha256:…`.
+    pub digest: String,
+}
+
+/// The engine that a machine is to have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineWish {
+    /// `docker` or `none`.
+    pub kind: String,
+    /// A pinned version.
+    pub version: Option<String>,
+    /// `distro`.
+    pub channel: String,
+}
+
+impl EngineWish {
+    /// Reads `KIND[@VERSION]`.
+    pub fn parse(text: &str, channel: &str) -> Self {
+        let (kind, version) = match text.split_once('@') {
+            Some((kind, version)) => (kind, Some(version.to_owned())),
+            None => (text, None),
+        };
+        EngineWish {
+            kind: kind.to_owned(),
+            version,
+            channel: channel.to_owned(),
+        }
+    }
+}
+
+/// The engine that a machine has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installed {
+    /// `docker`.
+    pub kind: String,
+    /// The engine's own word.
+    pub version: String,
+    /// The engine's unix socket inside the machine.
+    pub socket: String,
+    /// The guest's operating system, for people.
+    pub os: String,
+}
+
+impl Record {
+    /// A new machine's record, of today's version and with a new id.
+    pub fn new(name: &str, driver: &str, spec: &Spec, engine: EngineWish) -> Self {
+        Record {
+            version: MIGRATIONS.len() as i64 + 1,
+            id: Uuid::new_v4(),
+            name: name.to_owned(),
+            driver: driver.to_owned(),
+            created: Timestamp::now(),
+            cpus: spec.cpus,
+            memory: spec.memory,
+            disk: spec.disk,
+            image: None,
+            engine,
+            installed: None,
+            labels: BTreeMap::new(),
+            options: spec.options.clone(),
+            unknown: Table::new(),
+        }
+    }
+
+    /// Reads the record in `folder`; `None` if there is none.
+    ///
+    /// # Errors
+    /// If it is damaged or from a later berth.
+    pub fn read(folder: &MachineFolder) -> Result<Option<Self>> {
+        let path = folder.record();
+        let Some(mut table) = store::read_table(&path)? else {
+            return Ok(None);
+        };
+        store::migrate(&path, &mut table, MIGRATIONS)?;
+        let record =
+            Record::deserialize(Value::Table(table)).map_err(|error| store::Error::Damaged {
+                path,
+                reason: error.to_string().trim().replace('\n', " "),
+            })?;
+        Ok(Some(record))
+    }
+
+    /// Writes the record into the machine's folder.
+    ///
+    /// # Errors
+    /// If the file cannot be written; the old one is then still there.
+    pub fn write(&self, home: &Home) -> Result<()> {
+        let path = home.machine(&self.name).record();
+        let text = toml::to_string(self).map_err(|error| store::Error::Damaged {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        Ok(store::write_private(&path, text.as_bytes())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_a_later_berth_survive_a_rewrite() {
+        let spec = Spec {
+            cpus: 2,
+            memory: 1 << 30,
+            disk: 1 << 34,
+            image: None,
+            options: BTreeMap::new(),
+        };
+        let wish = EngineWish {
+            kind: "docker".into(),
+            version: None,
+            channel: "distro".into(),
+        };
+        let record = Record::new("web1", "qemu", &spec, wish);
+        let text = toml::to_string(&record).unwrap() + "\n[fleet]\ngroup = 'ci'\n";
+        let read: Record = toml::from_str(&text).unwrap();
+        let again = toml::to_string(&read).unwrap();
+        assert!(again.contains("group = \"ci\""), "{again}");
+        assert_eq!(read.id, record.id);
+    }
+}

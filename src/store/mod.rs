@@ -1,0 +1,16 @@
+//! State on disk: where things lie, how they are written, who may write.
+//!
+//! Everything is plain files under one home folder. Writers take a lock and replace files atomically; readers never
+//! wait.
+
+mod atomic;
+mod error;
+mod home;
+mod lock;
+mod migrate;
+
+pub use atomic::{create_private_folder, write_atomically, write_private};
+pub use error::{Error, Result};
+pub use home::{Home, MachineFolder};
+pub use lock::{Holder, Lock, holder};
+pub use migrate::{Migration, migrate, read_table};

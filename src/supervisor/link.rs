@@ -1,0 +1,76 @@
+//! The one SSH connection of a supervisor, made again when it is lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_driver_api::{Driver, Machine};
+use berth_provision::ssh::{Session, Target};
+use tokio::sync::watch;
+
+use super::status::Board;
+
+/// How long one attempt may take; the guest may be rebooting.
+const ATTEMPT: Duration = Duration::from_secs(60);
+
+/// Hands out the connection that stands, or the next one that will.
+#[derive(Clone)]
+pub struct Link {
+    current: watch::Receiver<Option<Session>>,
+}
+
+impl Link {
+    /// Keeps a connection to `machine` up for as long as the returned future runs.
+    pub fn new(
+        driver: Arc<dyn Driver>,
+        machine: Machine,
+        target: impl Fn(berth_driver_api::Address) -> Target + Send + 'static,
+        board: Arc<Board>,
+    ) -> (Self, impl Future<Output = ()>) {
+        let (sender, current) = watch::channel(None);
+        let keep = async move {
+            loop {
+                match connect(&*driver, &machine, &target).await {
+                    Ok(session) => {
+                        tracing::info!("connected");
+                        board.connection(None);
+                        sender.send_replace(Some(session.clone()));
+                        session.closed().await;
+                        tracing::info!("connection lost");
+                        sender.send_replace(None);
+                        board.connection(Some("the connection was lost".into()));
+                    }
+                    Err(trouble) => {
+                        tracing::warn!(trouble, "not connected");
+                        board.connection(Some(trouble));
+                        // The attempt itself waited and tried again; this only bounds a failure that is instant.
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                }
+            }
+        };
+        (Link { current }, keep)
+    }
+
+    /// The connection, waited for if it is down.
+    pub async fn session(&mut self) -> Option<Session> {
+        let current = self.current.wait_for(Option::is_some).await.ok()?;
+        current.clone()
+    }
+
+    /// Returns when `session` is no longer the connection.
+    pub async fn lost(&mut self) {
+        // The sender lives as long as the supervisor: an error is its end.
+        let _ = self.current.wait_for(Option::is_none).await;
+    }
+}
+
+async fn connect(
+    driver: &dyn Driver,
+    machine: &Machine,
+    target: &impl Fn(berth_driver_api::Address) -> Target,
+) -> Result<Session, String> {
+    let address = driver.address(machine).await.map_err(|e| e.to_string())?;
+    Session::connect(&target(address), ATTEMPT)
+        .await
+        .map_err(|error| error.to_string())
+}

@@ -1,0 +1,76 @@
+//! The supervisor process itself.
+
+use std::sync::Arc;
+
+use berth_provision::ssh::{Key, Target};
+use tokio::io::AsyncWriteExt;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::link::Link;
+use super::status::Board;
+use super::{READY, endpoint, ports};
+use crate::context::ssh_config;
+use crate::machine::{Berth, Error, Result};
+use crate::store::{self, Lock};
+
+/// Supervises machine `name` until its VM stops or SIGTERM comes.
+///
+/// # Errors
+/// If the machine is not there, has no engine, or its socket cannot be made.
+pub async fn run(berth: &Berth, name: &str) -> Result<()> {
+    let opened = berth.open(name).await?;
+    let Some(installed) = opened.record.installed.clone() else {
+        return Err(Error::NoEngine(name.to_owned()));
+    };
+    let doing = format!("{} {name}", super::SUBCOMMAND);
+    let lock = Lock::try_take(&opened.folder.supervisor_lock(), &doing)?;
+    let Ok(_lock) = lock else {
+        // Another one won the race: it does the same work.
+        return say_ready().await;
+    };
+    let path = opened.folder.engine_socket();
+    let listener = endpoint::listen(&path).map_err(store::Error::io(&path))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(store::Error::io("SIGTERM"))?;
+    let board = Arc::new(Board::new(&opened.folder.supervisor_status()));
+    let (key, known_hosts) = (opened.folder.key(), opened.folder.known_hosts());
+    let alias = ssh_config::alias(name);
+    let target = move |address: berth_driver_api::Address| Target {
+        host: address.host,
+        port: address.port,
+        user: address.user,
+        key: Key::File(key.clone()),
+        known_hosts: known_hosts.clone(),
+        host_key_alias: Some(alias.clone()),
+        jump: Vec::new(),
+    };
+    let (link, keep) = Link::new(
+        opened.driver.clone(),
+        opened.machine.clone(),
+        target,
+        board.clone(),
+    );
+    say_ready().await?;
+    tokio::select! {
+        stopped = opened.driver.wait_stopped(&opened.machine) => match stopped {
+            Ok(why) => tracing::info!(why, "the machine stopped"),
+            Err(error) => tracing::warn!(%error, "the machine can no longer be watched"),
+        },
+        _ = terminate.recv() => tracing::info!("told to end"),
+        () = keep => {}
+        () = endpoint::serve(listener, link.clone(), installed.socket.clone()) => {}
+        () = ports::follow(link, installed.socket, board) => {}
+    }
+    for file in [path, opened.folder.supervisor_status()] {
+        let _ = std::fs::remove_file(file);
+    }
+    Ok(())
+}
+
+async fn say_ready() -> Result<()> {
+    let mut stdout = tokio::io::stdout();
+    let said = async {
+        stdout.write_all(format!("{READY}\n").as_bytes()).await?;
+        stdout.flush().await
+    };
+    Ok(said.await.map_err(store::Error::io("standard output"))?)
+}
