@@ -64,9 +64,9 @@ pub struct Recipe {
     /// Kernel modules that are loaded at boot.
     #[serde(default)]
     pub modules_load: Vec<String>,
-    /// Kernel modules whose compressed form is replaced by a plain one, which loads faster.
+    /// Programs that make units at boot and are left out.
     #[serde(default)]
-    pub modules_plain: Vec<String>,
+    pub mask_generators: Vec<String>,
     /// What is deleted from the root file system: shell patterns, relative to it.
     #[serde(default)]
     pub remove: Vec<String>,
@@ -92,6 +92,9 @@ pub struct Initrd {
     pub modules: Vec<String>,
     /// Groups of modules, loaded if there is a device that the first one drives.
     pub drivers: Vec<Vec<String>>,
+    /// Files of the root file system that are read ahead, while the CPUs but one have nothing to do yet.
+    #[serde(default)]
+    pub prefetch: Vec<String>,
 }
 
 /// The disk's layout.
@@ -190,7 +193,6 @@ impl Recipe {
         let modules = self
             .modules_load
             .iter()
-            .chain(&self.modules_plain)
             .chain(&self.initrd.modules);
         for name in modules.chain(self.initrd.drivers.iter().flatten()) {
             if name.is_empty()
@@ -211,17 +213,22 @@ impl Recipe {
                 return Err(format!("{unit:?} is not the name of a unit"));
             }
         }
-        for pattern in &self.remove {
+        for name in &self.mask_generators {
+            if name.is_empty() || name.starts_with('.') || name.contains('/') {
+                return Err(format!("{name:?} is not the name of a generator"));
+            }
+        }
+        for pattern in self.remove.iter().chain(&self.initrd.prefetch) {
             if pattern.starts_with('/')
                 || pattern
                     .split('/')
                     .any(|part| part == ".." || part.is_empty())
             {
-                return Err(format!("remove: {pattern:?} does not lie inside the image"));
+                return Err(format!("{pattern:?} does not lie inside the image"));
             }
             if pattern.contains(|c: char| c.is_whitespace() || "'\"$`;&|<>()\\".contains(c)) {
                 return Err(format!(
-                    "remove: {pattern:?} is more than a pattern of file names"
+                    "{pattern:?} is more than a pattern of file names"
                 ));
             }
         }

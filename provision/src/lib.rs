@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod copy;
 mod daemon_json;
 pub mod engine;
 mod error;

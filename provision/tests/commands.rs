@@ -345,3 +345,30 @@ async fn a_write_to_a_closed_stream_fails_instead_of_waiting() {
     };
     tokio::time::timeout(common::SOON, writing).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_folder_is_sent_with_its_modes() {
+    let sshd = Sshd::start();
+    let session = sshd.session().await;
+    let from = sshd.path("from");
+    std::fs::create_dir_all(from.join("deep/er")).unwrap();
+    common::secret(&from.join("deep/er/secret"), "hidden");
+    std::fs::write(from.join("big"), vec![7; 300_000]).unwrap();
+    let to = sshd.path("to");
+    for _ in 0..2 {
+        berth_provision::copy::send(&session, &from, to.to_str().unwrap())
+            .await
+            .unwrap();
+    }
+    assert_eq!(std::fs::read(to.join("big")).unwrap(), vec![7; 300_000]);
+    let secret = to.join("deep/er/secret");
+    assert_eq!(std::fs::read(&secret).unwrap(), b"hidden");
+    assert_eq!(
+        secret.metadata().unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let error = berth_provision::copy::send(&session, &from, "/nowhere/x")
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::RemoteFile { .. }), "{error}");
+}

@@ -46,7 +46,7 @@ struct Words {
 /// Prints an error with its hint on stderr and gives its exit code.
 pub fn print(error: &anyhow::Error) -> ExitCode {
     let words = words(error);
-    eprintln!("berth: {}", printable(&format!("{error:#}")));
+    eprintln!("berth: {}", printable(&message(error)));
     if let Some(detail) = words.detail.filter(|detail| !detail.is_empty()) {
         for line in detail.lines() {
             eprintln!("    | {}", printable(line));
@@ -56,6 +56,17 @@ pub fn print(error: &anyhow::Error) -> ExitCode {
         eprintln!("hint: {}", printable(&hint));
     }
     ExitCode::from(words.code)
+}
+
+/// The error and its causes; those that a message above quotes already are not said twice.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// Errors quote what guests, files and programs said: their control characters must not reach the terminal.

@@ -17,7 +17,8 @@ pub trait Driver: Send + Sync {
     /// Looks whether machines can be made on this computer, and how well. Starts no machine.
     async fn probe(&self) -> Result<Probe>;
 
-    /// Refuses a request that cannot be met, before anything is made.
+    /// Refuses a request that cannot be met, before anything is made. Called before the image is known as well, so
+    /// that nobody waits for an image only to hear that an option was mistyped.
     async fn check(&self, machine: &Machine) -> Result<()>;
 
     /// Makes the machine's resources, powered off. `credentials` reach the guest at its first boot and

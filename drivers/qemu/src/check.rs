@@ -18,28 +18,26 @@ const MOST_CPUS: u32 = 255;
 /// The oldest QEMU with all that is used here: network helpers came with it.
 const OLDEST: (u32, u32) = (7, 2);
 
-/// Checks a machine's size, options and what they need.
+/// Checks a machine's size, options and what they need; without an image, all that does not depend on it.
 pub(crate) fn machine(machine: &Machine, info: &Info) -> Result<Settings> {
     let settings = Settings::of(machine, info)?;
-    let image = machine.image()?;
+    let image = machine.spec.image.as_ref();
+    let arch = image.map_or(std::env::consts::ARCH, |image| image.arch.as_str());
     size(machine)?;
-    if !matches!(image.arch.as_str(), "x86_64" | "aarch64") {
+    if !matches!(arch, "x86_64" | "aarch64") {
         return Err(Error::failed(
             "the image",
-            format!(
-                "is for {}, and this driver runs x86_64 and aarch64",
-                image.arch
-            ),
+            format!("is for {arch}, and this driver runs x86_64 and aarch64"),
         ));
     }
-    for tool in [program(&image.arch).as_str(), "qemu-img"] {
+    for tool in [program(arch).as_str(), "qemu-img"] {
         if process::find(tool).is_none() {
             return Err(Error::ToolMissing { tool: tool.into() });
         }
     }
-    accelerator(settings.accelerator, &image.arch)?;
-    if settings.boot == BootKind::Efi && firmware::find(&image.arch).is_none() {
-        return Err(no_firmware(&image.arch));
+    accelerator(settings.accelerator, arch)?;
+    if settings.boot == BootKind::Efi && firmware::find(arch).is_none() {
+        return Err(no_firmware(arch));
     }
     match &settings.network {
         Network::User => {}
@@ -83,8 +81,9 @@ fn size(machine: &Machine) -> Result<()> {
             format!("is more than this computer has ({})", mib(host)),
         );
     }
-    let image = machine.image()?;
-    if spec.disk < image.virtual_size {
+    if let Some(image) = &spec.image
+        && spec.disk < image.virtual_size
+    {
         return refuse(
             "disk",
             mib(spec.disk),

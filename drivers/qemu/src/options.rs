@@ -143,16 +143,15 @@ impl Settings {
     pub(crate) fn of(machine: &Machine, info: &Info) -> Result<Settings> {
         let spec = &machine.spec;
         check_options(info, &spec.options)?;
-        let image = machine.image()?;
+        let image = spec.image.as_ref();
         let refuse = |option: &str, reason: String| Error::InvalidOption {
             option: option.into(),
             value: spec.option(option, "").into(),
             reason,
         };
-        let family = if image.arch == "x86_64" {
-            "q35"
-        } else {
-            "virt"
+        let family = match image.map_or(std::env::consts::ARCH, |image| image.arch.as_str()) {
+            "x86_64" => "q35",
+            _ => "virt",
         };
         let machine_type = spec.option("machine", family);
         let versions = if family == "q35" { "pc-q35-" } else { "virt-" };
@@ -164,16 +163,14 @@ impl Settings {
                 ),
             ));
         }
-        let boot = match (spec.option("boot", "auto"), &image.kernel) {
-            ("efi", _) | ("auto", None) => BootKind::Efi,
-            ("direct", None) => {
-                return Err(refuse(
-                    "boot",
-                    "the image has no kernel beside its disk".into(),
-                ));
+        let no_kernel = image.is_some_and(|image| image.kernel.is_none());
+        let boot = match (spec.option("boot", "auto"), no_kernel) {
+            ("efi", _) | ("auto", true) => BootKind::Efi,
+            ("direct", true) => {
+                let reason = "the image has no kernel beside its disk";
+                return Err(refuse("boot", reason.into()));
             }
-            (_, Some(_)) => BootKind::Direct,
-            (_, None) => BootKind::Efi,
+            (_, _) => BootKind::Direct,
         };
         let network = Network::try_from(spec.option("network", "user").to_owned())
             .map_err(|reason| refuse("network", reason))?;

@@ -51,7 +51,7 @@ fn included(recipe: &Recipe, kernel: &Kernel) -> BTreeSet<String> {
         .collect()
 }
 
-/// The two functions that the script knows the modules by. A device's modalias and the kernel's patterns for it are
+/// What the script knows of this kernel and its modules. A device's modalias and the kernel's patterns for it are
 /// shell patterns already.
 fn table(recipe: &Recipe, kernel: &Kernel) -> String {
     let order = |names: &[String]| -> String {
@@ -78,6 +78,24 @@ fn table(recipe: &Recipe, kernel: &Kernel) -> String {
             let _ = writeln!(text, "        {}) load {names} ;;", patterns.join("|"));
         }
     }
-    text.push_str("    esac\n}\n");
+    text.push_str("    esac\n}\n\n");
+    let _ = writeln!(text, "prefetch='{}'\n", recipe.initrd.prefetch.join(" "));
+    text.push_str("static_nodes() {\n");
+    for (path, numbers) in kernel.static_nodes() {
+        if let Some((folder, _)) = path.rsplit_once('/') {
+            let _ = writeln!(text, "    /bin/busybox mkdir -p /dev/{folder}");
+        }
+        // What anyone may open elsewhere too; the rest is for root.
+        let mode = if matches!(path.as_str(), "fuse" | "net/tun") {
+            "666"
+        } else {
+            "600"
+        };
+        let _ = writeln!(
+            text,
+            "    [ -e /dev/{path} ] || /bin/busybox mknod -m {mode} /dev/{path} c {numbers}"
+        );
+    }
+    text.push_str("    :\n}\n");
     text
 }

@@ -94,6 +94,24 @@ impl Kernel {
             .collect()
     }
 
+    /// Devices whose first use loads their module: path below /dev, and the numbers as `mknod` takes them.
+    pub(crate) fn static_nodes(&self) -> Vec<(String, String)> {
+        let text = fs::read_to_string(self.folder.join("modules.devname")).unwrap_or_default();
+        let entry = |line: &str| {
+            let mut words = line.split_whitespace();
+            let (_, path, numbers) = (words.next()?, words.next()?, words.next()?);
+            let (major, minor) = numbers.strip_prefix('c')?.split_once(':')?;
+            let plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_/".contains(&b));
+            let numeric = |n: &str| n.parse::<u32>().is_ok();
+            (plain && numeric(major) && numeric(minor))
+                .then(|| (path.to_owned(), format!("{major} {minor}")))
+        };
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(entry)
+            .collect()
+    }
+
     /// The module's file relative to the modules' folder.
     fn file(&self, name: &str) -> Option<&str> {
         self.modules.get(name).map(|(file, _)| file.as_str())

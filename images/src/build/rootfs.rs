@@ -57,12 +57,6 @@ pub(crate) async fn make(
             "--customize-hook=chroot \"$1\" apt-mark hold {name} >/dev/null"
         ));
     }
-    if !recipe.modules_plain.is_empty() {
-        debstrap.arg(format!(
-            "--customize-hook={}",
-            plain_modules(&recipe.modules_plain)
-        ));
-    }
     debstrap
         .arg(&recipe.suite)
         .arg(&archive)
@@ -98,15 +92,6 @@ pub(crate) async fn make(
         .map_err(|error| explain(error, &mirror, &folder))?;
     fs::remove_file(&archive).map_err(Error::io(&archive))?;
     Ok(Rootfs { folder, owners })
-}
-
-/// A hook that takes the compression off some modules. depmod is the guest's, since not every host has one.
-fn plain_modules(names: &[String]) -> String {
-    format!(
-        "set -e; for name in {}; do find \"$1/usr/lib/modules\" -name \"$name.ko.xz\" -exec xz -d {{}} +; done; \
-         for folder in \"$1\"/usr/lib/modules/*; do chroot \"$1\" depmod \"${{folder##*/}}\"; done",
-        names.join(" ")
-    )
 }
 
 fn sources(recipe: &Recipe, mirror: &str) -> Vec<String> {

@@ -11,6 +11,9 @@ pub(super) struct Start;
 /// Why a service did not start, in its own words.
 const WORDS: &str = "journalctl -u docker.service -n 15 --no-pager -o cat >&2";
 
+/// systemd starts nothing that failed to start a few times before, until this.
+const AFRESH: &str = "systemctl reset-failed docker.service docker.socket 2>/dev/null";
+
 #[async_trait]
 impl Step for Start {
     fn title(&self) -> &'static str {
@@ -34,14 +37,14 @@ impl Step for Start {
             // Reloading turns live-restore on, so that containers live through the restart that the other
             // settings need. Settings that the engine does not start with are taken back.
             format!(
-                "systemctl enable -q docker.service; systemctl reload docker.service; \
+                "{AFRESH}; systemctl enable -q docker.service; systemctl reload docker.service; \
                  systemctl restart docker.service && rm -f {RESTART_MARK} && exit 0; {WORDS}; \
                  if [ -e {DAEMON_JSON}.before-berth ]; then mv {DAEMON_JSON}.before-berth {DAEMON_JSON}; \
                  else rm -f {DAEMON_JSON}; fi; \
-                 systemctl reset-failed docker.service; systemctl restart docker.service && rm -f {RESTART_MARK}; exit 1"
+                 {AFRESH}; systemctl restart docker.service && rm -f {RESTART_MARK}; exit 1"
             )
         } else {
-            format!("systemctl enable -q --now docker.service && exit 0; {WORDS}; exit 1")
+            format!("{AFRESH}; systemctl enable -q --now docker.service && exit 0; {WORDS}; exit 1")
         };
         context.run_root("starting the engine", &script).await?;
         context.facts.settings_changed = false;
