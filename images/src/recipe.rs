@@ -190,10 +190,7 @@ impl Recipe {
                 return Err(format!("{name:?} is not the name of a package"));
             }
         }
-        let modules = self
-            .modules_load
-            .iter()
-            .chain(&self.initrd.modules);
+        let modules = self.modules_load.iter().chain(&self.initrd.modules);
         for name in modules.chain(self.initrd.drivers.iter().flatten()) {
             if name.is_empty()
                 || !name
@@ -227,9 +224,7 @@ impl Recipe {
                 return Err(format!("{pattern:?} does not lie inside the image"));
             }
             if pattern.contains(|c: char| c.is_whitespace() || "'\"$`;&|<>()\\".contains(c)) {
-                return Err(format!(
-                    "{pattern:?} is more than a pattern of file names"
-                ));
+                return Err(format!("{pattern:?} is more than a pattern of file names"));
             }
         }
         self.files.iter().try_for_each(check_file)

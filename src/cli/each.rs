@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::progress::{Screen, Task};
 use super::report;
+use super::words::PARTLY_FAILED;
 use crate::fleet::for_each;
 
 /// Does `work` for every name at once, prints what failed, and chooses the exit code: a single machine's own, 5 if
@@ -37,7 +38,7 @@ pub async fn each<T, F: Future<Output = anyhow::Result<T>>>(
     let code = match (codes.pop(), good.is_empty() && codes.is_empty()) {
         (None, _) => ExitCode::SUCCESS,
         (Some(only), true) => only,
-        (Some(_), false) => ExitCode::from(report::PARTLY_FAILED),
+        (Some(_), false) => ExitCode::from(PARTLY_FAILED),
     };
     (good, code)
 }

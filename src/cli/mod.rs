@@ -27,6 +27,7 @@ mod up;
 mod url;
 mod use_;
 mod version;
+mod words;
 
 use std::process::ExitCode;
 

@@ -10,7 +10,7 @@ use super::output;
 use super::progress::Screen;
 use super::report::Usage;
 use crate::fleet::{Selection, select};
-use crate::machine::{self, Berth};
+use crate::machine::{self, Berth, check_name};
 
 /// Remove machines with everything that berth made for them
 #[derive(Debug, clap::Args)]
@@ -31,16 +31,10 @@ pub struct Args {
 /// Removes them.
 pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode> {
     super::require_selection(&args.selection)?;
-    let mut selection = args.selection.clone();
-    if args.force {
-        selection
-            .names
-            .retain(|name| berth.home.machine(name).path().exists());
-        if selection.is_empty() {
-            return Ok(ExitCode::SUCCESS);
-        }
+    let names = doomed(berth, args).await?;
+    if names.is_empty() {
+        return Ok(ExitCode::SUCCESS);
     }
-    let names = select(berth, &selection, super::ASK_DEADLINE).await?;
     if !args.yes && !args.force && !confirmed(&names)? {
         eprintln!("nothing was removed");
         return Ok(ExitCode::from(1));
@@ -51,6 +45,25 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
     .await;
     output::lines(done.into_iter().map(|(name, ())| name))?;
     Ok(code)
+}
+
+/// Machines by name may be there in pieces that no listing shows; `remove` itself knows.
+async fn doomed(berth: &Berth, args: &Args) -> Result<Vec<String>> {
+    let mut selection = args.selection.clone();
+    if selection.is_names_only() {
+        selection
+            .names
+            .retain(|name| !args.force || berth.home.has_traces(name));
+        for name in &selection.names {
+            if check_name(name).is_err() || !berth.home.has_traces(name) {
+                return Err(berth.no_such_machine(name).into());
+            }
+        }
+        selection.names.sort();
+        selection.names.dedup();
+        return Ok(selection.names);
+    }
+    Ok(select(berth, &selection, super::ASK_DEADLINE).await?)
 }
 
 fn confirmed(names: &[String]) -> Result<bool> {

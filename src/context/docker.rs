@@ -142,12 +142,7 @@ impl DockerConfig {
             self.set_current(None)?;
         }
         for folder in [self.meta_folder(name), self.tls_folder(name)] {
-            match fs::remove_dir_all(&folder) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(store::Error::io(folder)(error).into());
-                }
-                _ => {}
-            }
+            store::remove_folder(&folder)?;
         }
         Ok(())
     }

@@ -49,7 +49,7 @@ pub fn disk(home: &Path) -> Check {
         .unwrap_or(Path::new("/"));
     let (verdict, detail) = match statvfs(existing) {
         Ok(stat) => {
-            let free = stat.blocks_available() as u64 * stat.fragment_size() as u64;
+            let free = stat.blocks_available() * stat.fragment_size();
             let verdict = if free < ENOUGH_DISK {
                 Verdict::Poor
             } else {

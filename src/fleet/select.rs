@@ -41,6 +41,11 @@ impl Selection {
         self.names.is_empty() && !self.all && !self.filters()
     }
 
+    /// True if machines are named and nothing else narrows them down.
+    pub fn is_names_only(&self) -> bool {
+        !self.names.is_empty() && !self.filters()
+    }
+
     fn filters(&self) -> bool {
         !self.labels.is_empty() || self.driver.is_some() || self.state.is_some()
     }

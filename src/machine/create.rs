@@ -229,7 +229,9 @@ async fn image(berth: &Berth, reference: Option<&str>, progress: &dyn Progress) 
 /// Makes the machine's folder with its record and journal in it, in one rename: from then on it exists.
 fn found_folder(berth: &Berth, record: &Record) -> Result<()> {
     let folder = berth.home.machine(&record.name);
-    let draft = berth.home.machines().join(format!(".{}", record.id));
+    let draft = berth.home.draft(&record.name);
+    // A berth that was killed at this point left one.
+    store::remove_folder(&draft)?;
     create_private_folder(&draft.join("vm"))?;
     let drafted = (|| {
         let text = toml::to_string(record).map_err(|error| store::Error::Damaged {
@@ -241,7 +243,7 @@ fn found_folder(berth: &Berth, record: &Record) -> Result<()> {
         fs::rename(&draft, folder.path()).map_err(store::Error::io(folder.path()))
     })();
     if drafted.is_err() {
-        let _ = fs::remove_dir_all(&draft);
+        let _ = store::remove_folder(&draft);
     }
     Ok(drafted?)
 }
@@ -274,7 +276,11 @@ async fn carry_out(
                 .map_err(Error::driver(&name))
         })
         .await?;
-    let session = power::power_on(&opened, &mut journal, boot_deadline, progress).await?;
+    let until = power::power_on(&opened, &mut journal, boot_deadline, progress).await?;
+    if opened.record.engine_socket().is_some() {
+        power::open_endpoint(&opened, &mut journal, progress).await?;
+    }
+    let session = power::first_connection(&opened, until, boot_deadline, progress).await?;
     identity::handed_over(&opened.folder);
     install_engine(berth, &mut opened, &session, &mut journal, progress).await?;
     session.disconnect().await;

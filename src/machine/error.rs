@@ -106,7 +106,7 @@ pub enum Error {
         /// Which machine.
         machine: String,
         /// What went wrong.
-        source: berth_provision::Error,
+        source: Box<berth_provision::Error>,
     },
     /// The supervisor could not be started or ended.
     #[error("machine {machine}: its supervisor {what}")]
@@ -160,6 +160,9 @@ impl Error {
     /// A closure for `map_err` that names the machine.
     pub fn provision(machine: &str) -> impl FnOnce(berth_provision::Error) -> Self {
         let machine = machine.to_owned();
-        move |source| Error::Provision { machine, source }
+        move |source| Error::Provision {
+            machine,
+            source: Box::new(source),
+        }
     }
 }

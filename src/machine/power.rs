@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use berth_driver_api::{Progress, State};
 use berth_provision::ssh::Session;
 
@@ -94,13 +96,14 @@ pub async fn must_run(opened: &Opened) -> Result<()> {
     }
 }
 
-/// Starts the VM and connects to it once the guest says that it listens.
+/// Starts the VM and waits until the guest says that it listens; returns when it has to answer at the latest.
 pub(super) async fn power_on(
     opened: &Opened,
     journal: &mut Journal,
     boot_deadline: Duration,
     progress: &dyn Progress,
-) -> Result<Session> {
+) -> Result<Instant> {
+    let until = Instant::now() + boot_deadline;
     let name = &opened.record.name;
     journal
         .always("power", async {
@@ -115,7 +118,6 @@ pub(super) async fn power_on(
     journal
         .always("boot", async {
             progress.phase("Booting");
-            let until = tokio::time::Instant::now() + boot_deadline;
             tokio::time::timeout_at(until, opened.driver.ready(&opened.machine))
                 .await
                 .map_err(|_| Error::NoAnswer {
@@ -124,20 +126,31 @@ pub(super) async fn power_on(
                     last: "the guest never said that its SSH server listens".into(),
                     console: opened.console_tail(),
                 })?
-                .map_err(Error::driver(name))?;
-            progress.phase("Connecting");
-            let target = opened.target().await?;
-            let left = until.saturating_duration_since(tokio::time::Instant::now());
-            Session::connect(&target, left.max(SSH_DEADLINE.min(boot_deadline)))
-                .await
-                .map_err(|source| Error::NoAnswer {
-                    machine: name.clone(),
-                    deadline: boot_deadline,
-                    last: source.to_string(),
-                    console: opened.console_tail(),
-                })
+                .map_err(Error::driver(name))
         })
+        .await?;
+    Ok(until)
+}
+
+/// Connects to a machine that was just powered on.
+pub(super) async fn first_connection(
+    opened: &Opened,
+    until: Instant,
+    boot_deadline: Duration,
+    progress: &dyn Progress,
+) -> Result<Session> {
+    progress.phase("Connecting");
+    let left = until.saturating_duration_since(Instant::now());
+    // The guest said that it listens: it is not refused for having said so late.
+    let deadline = left.max(SSH_DEADLINE.min(boot_deadline));
+    Session::connect(&opened.target().await?, deadline)
         .await
+        .map_err(|source| Error::NoAnswer {
+            machine: opened.record.name.clone(),
+            deadline: boot_deadline,
+            last: source.to_string(),
+            console: opened.console_tail(),
+        })
 }
 
 /// Writes the machine's part of ssh's configuration.
@@ -190,10 +203,13 @@ async fn bring_up(
     progress: &dyn Progress,
 ) -> Result<()> {
     let mut journal = Journal::begin(&opened.folder.journal(), "start")?;
-    power_on(opened, &mut journal, boot_deadline, progress)
-        .await?
-        .disconnect()
-        .await;
+    let until = power_on(opened, &mut journal, boot_deadline, progress).await?;
+    if opened.record.installed.is_none() {
+        // Otherwise the supervisor's connection is the proof that the machine answers: a handshake costs seconds
+        // under emulation.
+        let session = first_connection(opened, until, boot_deadline, progress).await?;
+        session.disconnect().await;
+    }
     publish(berth, opened, &mut journal, progress).await?;
     Ok(journal.end()?)
 }
@@ -209,12 +225,7 @@ pub(super) async fn publish(
     if opened.record.installed.is_none() {
         return Ok(());
     }
-    journal
-        .always("endpoint", async {
-            progress.phase("Opening the endpoint");
-            supervisor::ensure(opened).await
-        })
-        .await?;
+    open_endpoint(opened, journal, progress).await?;
     journal
         .always("context", async { write_context(berth, opened) })
         .await?;
@@ -222,6 +233,20 @@ pub(super) async fn publish(
         .always("engine", async {
             progress.phase("Waiting for the engine");
             supervisor::engine_answers(opened, ENGINE_DEADLINE).await
+        })
+        .await
+}
+
+/// Starts the supervisor, which connects while other things go on.
+pub(super) async fn open_endpoint(
+    opened: &Opened,
+    journal: &mut Journal,
+    progress: &dyn Progress,
+) -> Result<()> {
+    journal
+        .always("endpoint", async {
+            progress.phase("Opening the endpoint");
+            supervisor::ensure(opened).await
         })
         .await
 }

@@ -14,6 +14,9 @@ use crate::store::{self, Home, MachineFolder, Migration};
 /// The steps from older forms of the record to today's. Add at the end, never change one that was released.
 const MIGRATIONS: &[Migration] = &[];
 
+/// Where Docker Engine listens, before provisioning has looked.
+const DOCKER_SOCKET: &str = "/run/docker.sock";
+
 /// The record of one machine. Power state and addresses are not in it: they are asked for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
@@ -115,6 +118,15 @@ impl Record {
             labels: BTreeMap::new(),
             options: spec.options.clone(),
             unknown: Table::new(),
+        }
+    }
+
+    /// The engine's socket inside the machine, or where it will be; `None` if it is to have no engine.
+    pub fn engine_socket(&self) -> Option<&str> {
+        match (&self.installed, self.engine.kind.as_str()) {
+            (Some(installed), _) => Some(&installed.socket),
+            (None, "docker") => Some(DOCKER_SOCKET),
+            (None, _) => None,
         }
     }
 

@@ -1,8 +1,6 @@
 //! Removing a machine, complete or not, without a trace.
 
 use std::fs;
-use std::io::ErrorKind;
-use std::path::Path;
 
 use berth_driver_api::Progress;
 
@@ -17,36 +15,36 @@ use crate::supervisor;
 /// # Errors
 /// [`Error::NoSuchMachine`], or what a step failed with; a second try goes on from there.
 pub async fn remove(berth: &Berth, name: &str, force: bool, progress: &dyn Progress) -> Result<()> {
-    let folder = berth.home.machine(name);
-    if check_name(name).is_err() || !folder.path().exists() {
+    check_name(name)?;
+    if !berth.home.has_traces(name) {
         return Err(berth.no_such_machine(name));
     }
+    let folder = berth.home.machine(name);
+    let (draft, doomed) = (berth.home.draft(name), berth.home.doomed(name));
     let doing = format!("rm {name}");
     let lock = berth.lock(name, &doing, |who| progress.note(who)).await?;
-    match Record::read(&folder) {
-        Ok(Some(record)) => {
-            let opened = berth.open_record(record).await;
-            match opened {
-                Ok(opened) => remove_parts(berth, &opened, force, progress).await?,
-                Err(error) if force => progress.note(&format!("{error}; its files are removed")),
-                Err(error) => return Err(error),
-            }
+    // What a berth left that was killed just before or after there was a machine.
+    store::remove_folder(&draft)?;
+    store::remove_folder(&doomed)?;
+    if folder.path().exists() {
+        match read(berth, name).await {
+            Ok(Some(opened)) => remove_parts(berth, &opened, force, progress).await?,
+            Ok(None) => {}
+            Err(error) if force => progress.note(&format!("{error}; its files are removed")),
+            Err(error) => return Err(error),
         }
-        // Someone else removed it while we waited for the lock.
-        Ok(None) if !folder.path().exists() => {
-            lock.remove()?;
-            return Err(berth.no_such_machine(name));
-        }
-        Ok(None) => {}
-        Err(error) if force => progress.note(&format!("{error}; its files are removed")),
-        Err(error) => return Err(error),
+        // One rename, so that no half-removed machine is ever listed.
+        fs::rename(folder.path(), &doomed).map_err(store::Error::io(folder.path()))?;
+        store::remove_folder(&doomed)?;
     }
-    // The record goes first and at once, so that no half-removed machine is listed.
-    let doomed = berth.home.machines().join(format!(".rm-{name}"));
-    remove_folder(&doomed)?;
-    fs::rename(folder.path(), &doomed).map_err(store::Error::io(folder.path()))?;
-    remove_folder(&doomed)?;
     Ok(lock.remove()?)
+}
+
+async fn read(berth: &Berth, name: &str) -> Result<Option<Opened>> {
+    match Record::read(&berth.home.machine(name))? {
+        Some(record) => Ok(Some(berth.open_record(record).await?)),
+        None => Ok(None),
+    }
 }
 
 async fn remove_parts(
@@ -80,17 +78,8 @@ async fn remove_parts(
         .always("supervisor", async { supervisor::gone(opened).await })
         .await?;
     if opened.machine.sockets != opened.folder.path() {
-        remove_folder(&opened.machine.sockets)?;
+        store::remove_folder(&opened.machine.sockets)?;
     }
     journal.reached("files")?;
     Ok(())
-}
-
-fn remove_folder(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(store::Error::io(path)(error).into())
-        }
-        _ => Ok(()),
-    }
 }

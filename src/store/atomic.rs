@@ -1,7 +1,7 @@
 //! Writing so that a crash at any point leaves the old file or the new one.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
@@ -43,6 +43,17 @@ pub fn create_private_folder(path: &Path) -> Result<()> {
         .mode(0o700)
         .create(path)
         .map_err(Error::io(path))
+}
+
+/// Removes a folder with all that is in it; one that is not there is a success.
+///
+/// # Errors
+/// If something in it cannot be removed.
+pub fn remove_folder(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path)(error)),
+        _ => Ok(()),
+    }
 }
 
 fn sync_folder(folder: &Path) -> Result<()> {

@@ -90,6 +90,24 @@ impl Home {
         self.data.join("locks").join(name)
     }
 
+    /// Where a machine's folder is made before it gets its name. Whoever has the machine's lock may clear it.
+    pub fn draft(&self, name: &str) -> PathBuf {
+        self.machines().join(format!(".new-{name}"))
+    }
+
+    /// Where a machine's folder is put to be deleted. Whoever has the machine's lock may clear it.
+    pub fn doomed(&self, name: &str) -> PathBuf {
+        self.machines().join(format!(".rm-{name}"))
+    }
+
+    /// True if a machine is there, or what an interrupted berth left of one.
+    pub fn has_traces(&self, name: &str) -> bool {
+        let folder = self.machine(name).path;
+        [folder, self.draft(name), self.doomed(name)]
+            .iter()
+            .any(|path| path.exists())
+    }
+
     /// The folder of one machine, which need not exist.
     pub fn machine(&self, name: &str) -> MachineFolder {
         MachineFolder {

@@ -9,7 +9,7 @@ mod home;
 mod lock;
 mod migrate;
 
-pub use atomic::{create_private_folder, write_atomically, write_private};
+pub use atomic::{create_private_folder, remove_folder, write_atomically, write_private};
 pub use error::{Error, Result};
 pub use home::{Home, MachineFolder};
 pub use lock::{Holder, Lock, holder};

@@ -19,7 +19,7 @@ use crate::store::{self, Lock};
 /// If the machine is not there, has no engine, or its socket cannot be made.
 pub async fn run(berth: &Berth, name: &str) -> Result<()> {
     let opened = berth.open(name).await?;
-    let Some(installed) = opened.record.installed.clone() else {
+    let Some(socket) = opened.record.engine_socket().map(str::to_owned) else {
         return Err(Error::NoEngine(name.to_owned()));
     };
     let doing = format!("{} {name}", super::SUBCOMMAND);
@@ -57,8 +57,8 @@ pub async fn run(berth: &Berth, name: &str) -> Result<()> {
         },
         _ = terminate.recv() => tracing::info!("told to end"),
         () = keep => {}
-        () = endpoint::serve(listener, link.clone(), installed.socket.clone()) => {}
-        () = ports::follow(link, installed.socket, board) => {}
+        () = endpoint::serve(listener, link.clone(), socket.clone()) => {}
+        () = ports::follow(link, socket, board) => {}
     }
     for file in [path, opened.folder.supervisor_status()] {
         let _ = std::fs::remove_file(file);

@@ -99,3 +99,68 @@ fn table(recipe: &Recipe, kernel: &Kernel) -> String {
     text.push_str("    :\n}\n");
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A root file system whose kernel has virtio_blk, ahci with what it needs, and nvme built in.
+    fn root() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let modules = root.path().join("usr/lib/modules/6.12");
+        fs::create_dir_all(&modules).unwrap();
+        fs::create_dir_all(root.path().join("boot")).unwrap();
+        fs::write(root.path().join("boot/vmlinuz-6.12"), "kernel").unwrap();
+        let write = |name: &str, text: &str| fs::write(modules.join(name), text).unwrap();
+        write(
+            "modules.dep",
+            "kernel/virtio_blk.ko:\nkernel/ahci.ko: kernel/libahci.ko kernel/libata.ko\n\
+             kernel/libahci.ko: kernel/libata.ko\nkernel/libata.ko:\nkernel/sd-mod.ko:\n",
+        );
+        write("modules.builtin", "kernel/drivers/nvme/host/nvme.ko\n");
+        write(
+            "modules.alias",
+            "alias virtio:d00000002v* virtio_blk\nalias pci:v*d*sv*sd*bc01sc06i01* ahci\nalias pci:v1d2* ahci\n",
+        );
+        write(
+            "modules.devname",
+            "# comment\nfuse fuse c10:229\ntun net/tun c10:200\nx ../x c1:1\nl loop0 b7:0\n",
+        );
+        root
+    }
+
+    #[test]
+    fn a_driver_brings_what_it_needs_in_order_and_what_is_built_in_is_left_out() {
+        let root = root();
+        let kernel = Kernel::find(root.path()).unwrap();
+        let catalog = crate::Catalog::load(None).unwrap();
+        let recipe = catalog.recipe("debian-13").unwrap();
+        let table = table(recipe, &kernel);
+        assert!(
+            table.contains("virtio:d00000002v*) load virtio_blk ;;"),
+            "{table}"
+        );
+        assert!(
+            table.contains("bc01sc06i01*|pci:v1d2*) load libata libahci ahci sd_mod ;;"),
+            "{table}"
+        );
+        assert!(!table.contains("nvme"), "{table}");
+        let files = included(recipe, &kernel);
+        assert_eq!(
+            files.into_iter().collect::<Vec<_>>(),
+            ["ahci", "libahci", "libata", "sd_mod", "virtio_blk"]
+        );
+    }
+
+    #[test]
+    fn device_nodes_lie_below_dev() {
+        let root = root();
+        let kernel = Kernel::find(root.path()).unwrap();
+        let paths: Vec<String> = kernel
+            .static_nodes()
+            .into_iter()
+            .map(|(path, _)| path)
+            .collect();
+        assert_eq!(paths, ["fuse", "net/tun"]);
+    }
+}

@@ -101,7 +101,9 @@ impl Kernel {
             let mut words = line.split_whitespace();
             let (_, path, numbers) = (words.next()?, words.next()?, words.next()?);
             let (major, minor) = numbers.strip_prefix('c')?.split_once(':')?;
-            let plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_/".contains(&b));
+            let plain = path
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_/".contains(&b));
             let numeric = |n: &str| n.parse::<u32>().is_ok();
             (plain && numeric(major) && numeric(minor))
                 .then(|| (path.to_owned(), format!("{major} {minor}")))

@@ -31,7 +31,10 @@ pub(crate) fn write(recipe: &Recipe, folder: &Path) -> Result<()> {
         symlink("/dev/null", &path).map_err(Error::io(&path))?;
     }
     for generator in &recipe.mask_generators {
-        let path = place(folder, &format!("/etc/systemd/system-generators/{generator}"))?;
+        let path = place(
+            folder,
+            &format!("/etc/systemd/system-generators/{generator}"),
+        )?;
         symlink("/dev/null", &path).map_err(Error::io(&path))?;
     }
     for (wanting, wanted) in &recipe.wants {

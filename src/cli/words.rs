@@ -1,0 +1,282 @@
+//! The one place where errors become words: an exit code, and what to do next.
+
+use berth_driver_api::Error as DriverError;
+use berth_images::Error as ImageError;
+use berth_provision::Error as ProvisionError;
+
+use super::report::{Interrupted, NotFound, NotReady, Usage};
+use crate::machine::Error;
+use crate::{context, store};
+
+/// Some of several machines failed.
+pub const PARTLY_FAILED: u8 = 5;
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const NOT_FOUND: u8 = 3;
+const WRONG_STATE: u8 = 4;
+const INTERRUPTED: u8 = 130;
+
+/// What the user is told.
+pub struct Words {
+    /// The exit code.
+    pub code: u8,
+    /// What to do next.
+    pub hint: Option<String>,
+    /// What a guest or a program said, to be shown apart.
+    pub detail: Option<String>,
+}
+
+/// Finds the words for an error.
+pub fn words(error: &anyhow::Error) -> Words {
+    if let Some(error) = error.downcast_ref::<Error>() {
+        return of_machine(error);
+    }
+    if let Some(error) = error.downcast_ref::<store::Error>() {
+        return of_store(error);
+    }
+    if let Some(error) = error.downcast_ref::<context::Error>() {
+        return of_context(error);
+    }
+    if let Some(error) = error.downcast_ref::<berth_images::Error>() {
+        return of_image(error);
+    }
+    if error.is::<Interrupted>() {
+        return hinted(
+            INTERRUPTED,
+            "what had begun is kept: `berth ls` shows it, `berth create --resume NAME` continues a create, \
+             `berth rm NAME` removes every trace",
+        );
+    }
+    if error.is::<Usage>() {
+        return plain(USAGE);
+    }
+    if error.is::<NotFound>() {
+        return plain(NOT_FOUND);
+    }
+    if error.is::<NotReady>() {
+        return hinted(FAILED, "`berth doctor --fix` installs what is missing");
+    }
+    plain(FAILED)
+}
+
+fn of_machine(error: &Error) -> Words {
+    match error {
+        Error::BadName { .. } | Error::BadRequest { .. } => plain(USAGE),
+        Error::NoSuchMachine { known, .. } if known.is_empty() => {
+            hinted(NOT_FOUND, "there are no machines yet: `berth up` makes one")
+        }
+        Error::NoSuchMachine { known, .. } => {
+            hinted(NOT_FOUND, &format!("there are: {}", known.join(", ")))
+        }
+        Error::Exists(name) => hinted(
+            WRONG_STATE,
+            &format!("`berth start {name}` starts it, `berth rm {name}` removes it"),
+        ),
+        Error::NothingToResume(name) => {
+            hinted(WRONG_STATE, &format!("`berth start {name}` starts it"))
+        }
+        Error::Unfinished { name, operation } if operation == "rm" => hinted(
+            WRONG_STATE,
+            &format!("`berth rm {name}` finishes the removal"),
+        ),
+        Error::Unfinished { name, .. } => hinted(
+            WRONG_STATE,
+            &format!("`berth create --resume {name}` finishes it, `berth rm {name}` removes it"),
+        ),
+        Error::Busy { .. } => hinted(WRONG_STATE, "wait for it, or end that process"),
+        Error::NoSuchDriver { known, .. } => {
+            hinted(NOT_FOUND, &format!("there are: {}", known.join(", ")))
+        }
+        Error::NoEngine(name) => hinted(
+            WRONG_STATE,
+            &format!("`berth provision {name} --engine docker` installs one"),
+        ),
+        Error::NotRunning { name, .. } => {
+            hinted(WRONG_STATE, &format!("`berth start {name}` starts it"))
+        }
+        Error::Plugin(_) => plain(FAILED),
+        Error::Driver { machine, source } => of_driver(Some(machine), source),
+        Error::NoAnswer {
+            machine, console, ..
+        } => Words {
+            code: FAILED,
+            hint: Some(format!(
+                "`berth logs {machine}` shows the whole console; `--timeout` gives a slow guest more time"
+            )),
+            detail: Some(console.clone()),
+        },
+        Error::Provision { machine, source } => of_provision(machine, source),
+        Error::Supervisor { machine, .. } => hinted(
+            FAILED,
+            &format!("`berth logs --supervisor {machine}` shows its log"),
+        ),
+        Error::Timeout { machine, .. } => {
+            hinted(FAILED, &format!("`berth logs {machine}` may tell why"))
+        }
+        Error::UnsafeFolder(_) => hinted(FAILED, "remove it, or set XDG_RUNTIME_DIR"),
+        Error::Image(error) => of_image(error),
+        Error::Context(error) => of_context(error),
+        Error::Store(error) => of_store(error),
+    }
+}
+
+fn of_driver(machine: Option<&str>, error: &DriverError) -> Words {
+    match error {
+        DriverError::UnknownOption { nearest, known, .. } => Words {
+            code: USAGE,
+            hint: Some(match nearest {
+                Some(name) => format!("did you mean {name}?"),
+                None => format!("it has: {}", known.join(", ")),
+            }),
+            detail: None,
+        },
+        DriverError::InvalidOption { .. } => plain(USAGE),
+        DriverError::WrongState { .. } | DriverError::Unsupported { .. } => plain(WRONG_STATE),
+        DriverError::Missing(_) => Words {
+            code: NOT_FOUND,
+            hint: machine.map(|name| format!("`berth rm {name}` clears what is left of it")),
+            detail: None,
+        },
+        DriverError::ToolMissing { .. } => {
+            hinted(FAILED, "`berth doctor --fix` installs what is missing")
+        }
+        DriverError::PortsExhausted { .. } => hinted(
+            FAILED,
+            "remove machines you no longer need, or set BERTH_PORTS=FIRST-LAST to a wider range",
+        ),
+        DriverError::Io { source, .. } => of_io(source),
+        DriverError::Timeout { .. } | DriverError::Tool { .. } | DriverError::Failed { .. } => {
+            Words {
+                code: FAILED,
+                hint: machine.map(|name| format!("`berth logs {name}` may tell more")),
+                detail: None,
+            }
+        }
+    }
+}
+
+fn of_provision(machine: &str, error: &ProvisionError) -> Words {
+    match error {
+        ProvisionError::Word { .. } | ProvisionError::Unsupported(_) => plain(USAGE),
+        ProvisionError::VersionNotOffered { .. } | ProvisionError::OtherEngine { .. } => hinted(
+            FAILED,
+            &format!("`berth provision {machine} --engine docker` takes the version that there is"),
+        ),
+        ProvisionError::HostKeyMismatch { .. } | ProvisionError::HostKeyUnknown { .. } => hinted(
+            FAILED,
+            "berth accepts only the key that it made; if the guest was rebuilt by hand, remove the machine",
+        ),
+        ProvisionError::KeyRejected { .. } => hinted(
+            FAILED,
+            &format!("was authorized_keys changed in the guest? `berth logs {machine}` may tell"),
+        ),
+        ProvisionError::InvalidConfig { .. } => hinted(
+            FAILED,
+            &format!("mend that file with `berth ssh {machine}`, then try again"),
+        ),
+        ProvisionError::Unreachable { .. } | ProvisionError::Lost { .. } => hinted(
+            FAILED,
+            &format!(
+                "`berth status {machine}` tells whether it runs, `berth logs {machine}` what it says"
+            ),
+        ),
+        ProvisionError::Io { source, .. } => of_io(source),
+        _ => hinted(
+            FAILED,
+            &format!(
+                "`berth provision {machine}` tries again, `berth create --resume {machine}` finishes a create"
+            ),
+        ),
+    }
+}
+
+fn of_image(error: &ImageError) -> Words {
+    match error {
+        ImageError::InvalidReference { .. }
+        | ImageError::NotADisk { .. }
+        | ImageError::UnsafeDisk { .. } => plain(USAGE),
+        ImageError::UnknownImage { .. } => hinted(NOT_FOUND, "`berth image ls` lists them"),
+        ImageError::Recipe { .. } | ImageError::Arch { .. } => plain(FAILED),
+        ImageError::ToolMissing { .. } => {
+            hinted(FAILED, "`berth doctor --fix` installs what is missing")
+        }
+        ImageError::Mirror { .. } => hinted(
+            FAILED,
+            &format!(
+                "check the network, or set {} to a mirror that is reached",
+                berth_images::MIRROR_VARIABLE
+            ),
+        ),
+        ImageError::DiskFull { .. } => hinted(
+            FAILED,
+            "free some space there, or set BERTH_IMAGES to a folder on another disk",
+        ),
+        ImageError::InUse { .. } => hinted(WRONG_STATE, "remove those machines first"),
+        ImageError::Damaged { .. } => hinted(
+            FAILED,
+            "`berth image rm` it, and it is built anew when it is needed",
+        ),
+        ImageError::Tool { .. } => {
+            hinted(FAILED, "`berth doctor` checks the tools that build images")
+        }
+        ImageError::Io { source, .. } => of_io(source),
+    }
+}
+
+fn of_context(error: &context::Error) -> Words {
+    match error {
+        context::Error::Foreign { name } => hinted(
+            WRONG_STATE,
+            &format!("choose another name, or remove it with `docker context rm {name}`"),
+        ),
+        context::Error::Missing(_) => {
+            hinted(NOT_FOUND, "`berth context sync` writes the contexts anew")
+        }
+        context::Error::Store(error) => of_store(error),
+        context::Error::Damaged { .. } | context::Error::NoFolder => plain(FAILED),
+    }
+}
+
+fn of_store(error: &store::Error) -> Words {
+    match error {
+        store::Error::Io { source, .. } => of_io(source),
+        store::Error::Damaged { .. } => hinted(
+            FAILED,
+            "mend the file by hand, or remove the machine with `berth rm --force NAME`",
+        ),
+        store::Error::Future { .. } => hinted(FAILED, "use the later berth, or upgrade this one"),
+        store::Error::NoHome | store::Error::RelativeHome(_) => plain(USAGE),
+    }
+}
+
+fn of_io(error: &std::io::Error) -> Words {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => hinted(
+            FAILED,
+            "free some space on that disk; nothing was half-written",
+        ),
+        ErrorKind::ReadOnlyFilesystem => {
+            hinted(FAILED, "set BERTH_HOME to a folder that can be written")
+        }
+        ErrorKind::PermissionDenied => hinted(FAILED, "check who owns that path"),
+        _ => plain(FAILED),
+    }
+}
+
+fn plain(code: u8) -> Words {
+    Words {
+        code,
+        hint: None,
+        detail: None,
+    }
+}
+
+fn hinted(code: u8, hint: &str) -> Words {
+    Words {
+        code,
+        hint: Some(hint.to_owned()),
+        detail: None,
+    }
+}
