@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap_complete::env::Shells;
 
+use super::error::Usage;
 use super::output;
-use super::report::Usage;
 
 /// Print the script that makes a shell complete commands, options and machine names
 #[derive(Debug, clap::Args)]

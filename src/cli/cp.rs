@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use berth_driver_api::process;
 use berth_provision::ssh::quote;
 
-use super::report::{NotReady, Usage};
+use super::error::{NotReady, Usage};
 use super::ssh::{reachable, ssh_command};
 use crate::context::ssh_config;
 use crate::machine::{Berth, Opened, check_name};

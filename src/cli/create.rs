@@ -9,9 +9,9 @@ use clap::ValueHint;
 use serde::Serialize;
 
 use super::each::each;
+use super::error::Usage;
 use super::output;
 use super::progress::{Screen, Timing, print_timings};
-use super::report::Usage;
 use crate::machine::{self, Berth, EngineWish, Request, check_name, parse_size};
 
 /// Make machines: boot them, install an engine, write a docker context for each

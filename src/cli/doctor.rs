@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use berth_driver_api::Progress;
 
+use super::error::NotReady;
 use super::output;
 use super::progress::Screen;
-use super::report::NotReady;
 use crate::doctor::{Check, Plan, Verdict, examine, missing};
 use crate::machine::{self, Berth};
 

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use super::error::Usage;
 use super::output;
-use super::report::Usage;
 use crate::context::shell::Shell;
 use crate::fleet;
 use crate::machine::{Berth, Error};

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use futures_util::StreamExt;
 use inotify::{EventMask, Inotify, WatchMask};
 
-use super::report::NotFound;
+use super::error::NotFound;
 use crate::fleet;
 use crate::machine::Berth;
 

@@ -8,6 +8,7 @@ mod doctor;
 mod driver;
 mod each;
 mod env;
+mod error;
 mod image;
 mod inspect;
 mod ip;
@@ -33,7 +34,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::machine::Berth;
+use crate::machine::{Berth, SUPERVISE};
 use crate::supervisor;
 use progress::Screen;
 
@@ -93,7 +94,7 @@ enum Command {
     Completions(completions::Args),
     Version(version::Args),
     /// The process beside a machine; berth starts it itself.
-    #[command(hide = true, name = supervisor::SUBCOMMAND)]
+    #[command(hide = true, name = SUPERVISE)]
     Supervise {
         name: String,
     },
@@ -103,9 +104,9 @@ enum Command {
 const ASK_DEADLINE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Refuses to take no selection for all machines.
-fn require_selection(selection: &crate::fleet::Selection) -> Result<(), report::Usage> {
+fn require_selection(selection: &crate::fleet::Selection) -> Result<(), error::Usage> {
     if selection.is_empty() {
-        return Err(report::Usage(
+        return Err(error::Usage(
             "name a machine, select some with -l, --driver or --state, or say --all".into(),
         ));
     }
@@ -149,7 +150,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         // A dropped command ends its child processes; what it leaves is resumable and the hint says so.
         tokio::select! {
             outcome = dispatch(cli.command, &screen) => outcome,
-            () = interrupted() => Err(report::Interrupted.into()),
+            () = interrupted() => Err(error::Interrupted.into()),
         }
     });
     screen.clear();

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use super::each::each;
+use super::error::Usage;
 use super::output;
 use super::progress::Screen;
-use super::report::Usage;
 use crate::fleet::{Selection, select};
 use crate::machine::{self, Berth, check_name};
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use berth_driver_api::{State, process};
 use berth_provision::ssh::quote;
 
-use super::report::NotReady;
+use super::error::NotReady;
 use crate::context::ssh_config;
 use crate::fleet;
 use crate::machine::{Berth, Error, Opened};

@@ -81,8 +81,12 @@ fn describe(full: &Full) -> String {
         ),
     );
     if let Some(engine) = &row.engine {
-        let version = engine.version.as_deref().unwrap_or("(not installed yet)");
-        add("engine", format!("{} {version}", engine.kind));
+        let version = match (&engine.version, engine.kind.as_str()) {
+            (Some(version), _) => format!(" {version}"),
+            (None, "none") => String::new(),
+            (None, _) => " (not installed yet)".into(),
+        };
+        add("engine", format!("{}{version}", engine.kind));
     }
     if let Some(endpoint) = &row.endpoint {
         add("endpoint", endpoint.clone());

@@ -5,7 +5,7 @@
 use anyhow::Result;
 use serde_json::Value;
 
-use super::report::Usage;
+use super::error::Usage;
 
 /// A parsed template.
 pub struct Template {

@@ -4,7 +4,7 @@ use berth_driver_api::Error as DriverError;
 use berth_images::Error as ImageError;
 use berth_provision::Error as ProvisionError;
 
-use super::report::{Interrupted, NotFound, NotReady, Usage};
+use super::error::{Interrupted, NotFound, NotReady, Usage};
 use crate::machine::Error;
 use crate::{context, store};
 

@@ -280,7 +280,8 @@ async fn carry_out(
     if opened.record.engine_socket().is_some() {
         power::open_endpoint(&opened, &mut journal, progress).await?;
     }
-    let session = power::first_connection(&opened, until, boot_deadline, progress).await?;
+    let session =
+        power::first_connection(&opened, &mut journal, until, boot_deadline, progress).await?;
     identity::handed_over(&opened.folder);
     install_engine(berth, &mut opened, &session, &mut journal, progress).await?;
     session.disconnect().await;
@@ -302,9 +303,10 @@ async fn install_engine(
         // A journal that cannot be written fails at the next step's own entry.
         let _ = journal.reached(&format!("provision: {title}"));
     };
-    let installed = berth_provision::provision(session, &wanted, progress, &reached)
+    let outcome = berth_provision::provision(session, &wanted, progress, &reached)
         .await
-        .map_err(Error::provision(&name))?;
+        .map_err(Error::provision(&name));
+    let installed = outcome.inspect_err(|error| journal.failed("provision", error))?;
     opened.record.installed = installed.engine.map(|engine| Installed {
         kind: engine.kind.to_string(),
         version: engine.version,

@@ -116,8 +116,7 @@ impl Journal {
                 Ok(value)
             }
             Err(error) => {
-                // The failure itself matters more than a failure to note it.
-                let _ = self.append(Some(step), Event::Failed, Some(error.to_string()));
+                self.failed(step, &error);
                 Err(error)
             }
         }
@@ -131,6 +130,12 @@ impl Journal {
         self.append(Some(step), Event::Begin, None)?;
         die_here_if_told(&self.operation, step, "begin");
         Ok(())
+    }
+
+    /// Notes that a step of a library's own failed.
+    pub fn failed(&self, step: &str, error: &impl std::fmt::Display) {
+        // The failure itself matters more than a failure to note it.
+        let _ = self.append(Some(step), Event::Failed, Some(error.to_string()));
     }
 
     /// Ends the operation.

@@ -2,6 +2,7 @@
 
 mod create;
 mod drivers;
+mod endpoint;
 mod error;
 mod identity;
 mod journal;
@@ -14,6 +15,7 @@ mod status;
 
 pub use create::{Request, create, provision, resume_create};
 pub use drivers::{DEFAULT_DRIVER, Drivers};
+pub use endpoint::{LISTENS, SUPERVISE};
 pub use error::{Error, Result};
 pub use journal::Pending;
 pub use name::{DEFAULT_NAME, check_name};

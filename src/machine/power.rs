@@ -7,11 +7,11 @@ use tokio::time::Instant;
 use berth_driver_api::{Progress, State};
 use berth_provision::ssh::Session;
 
+use super::endpoint;
 use super::journal::{self, Journal};
 use super::{Berth, Error, Opened, Result};
 use crate::context::ssh_config;
 use crate::store::{self, Lock};
-use crate::supervisor;
 
 /// How long SSH may take on a machine that is up already; emulated guests need seconds for a handshake.
 pub const SSH_DEADLINE: Duration = Duration::from_secs(60);
@@ -60,7 +60,7 @@ pub async fn kill(berth: &Berth, name: &str, progress: &dyn Progress) -> Result<
         .kill(&opened.machine)
         .await
         .map_err(Error::driver(name))?;
-    supervisor::gone(&opened).await
+    endpoint::gone(&opened).await
 }
 
 /// Stops and starts a machine.
@@ -135,22 +135,27 @@ pub(super) async fn power_on(
 /// Connects to a machine that was just powered on.
 pub(super) async fn first_connection(
     opened: &Opened,
+    journal: &mut Journal,
     until: Instant,
     boot_deadline: Duration,
     progress: &dyn Progress,
 ) -> Result<Session> {
-    progress.phase("Connecting");
-    let left = until.saturating_duration_since(Instant::now());
-    // The guest said that it listens: it is not refused for having said so late.
-    let deadline = left.max(SSH_DEADLINE.min(boot_deadline));
-    Session::connect(&opened.target().await?, deadline)
-        .await
-        .map_err(|source| Error::NoAnswer {
-            machine: opened.record.name.clone(),
-            deadline: boot_deadline,
-            last: source.to_string(),
-            console: opened.console_tail(),
+    journal
+        .always("connect", async {
+            progress.phase("Connecting");
+            let left = until.saturating_duration_since(Instant::now());
+            // The guest said that it listens: it is not refused for having said so late.
+            let deadline = left.max(SSH_DEADLINE.min(boot_deadline));
+            Session::connect(&opened.target().await?, deadline)
+                .await
+                .map_err(|source| Error::NoAnswer {
+                    machine: opened.record.name.clone(),
+                    deadline: boot_deadline,
+                    last: source.to_string(),
+                    console: opened.console_tail(),
+                })
         })
+        .await
 }
 
 /// Writes the machine's part of ssh's configuration.
@@ -207,7 +212,8 @@ async fn bring_up(
     if opened.record.installed.is_none() {
         // Otherwise the supervisor's connection is the proof that the machine answers: a handshake costs seconds
         // under emulation.
-        let session = first_connection(opened, until, boot_deadline, progress).await?;
+        let session =
+            first_connection(opened, &mut journal, until, boot_deadline, progress).await?;
         session.disconnect().await;
     }
     publish(berth, opened, &mut journal, progress).await?;
@@ -232,7 +238,7 @@ pub(super) async fn publish(
     journal
         .always("engine", async {
             progress.phase("Waiting for the engine");
-            supervisor::engine_answers(opened, ENGINE_DEADLINE).await
+            endpoint::engine_answers(opened, ENGINE_DEADLINE).await
         })
         .await
 }
@@ -246,7 +252,7 @@ pub(super) async fn open_endpoint(
     journal
         .always("endpoint", async {
             progress.phase("Opening the endpoint");
-            supervisor::ensure(opened).await
+            endpoint::ensure(opened).await
         })
         .await
 }
@@ -269,5 +275,5 @@ async fn take_down(opened: &Opened, deadline: Duration, progress: &dyn Progress)
         }
         Err(error) => return Err(Error::driver(name)(error)),
     }
-    supervisor::gone(opened).await
+    endpoint::gone(opened).await
 }

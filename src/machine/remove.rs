@@ -4,10 +4,10 @@ use std::fs;
 
 use berth_driver_api::Progress;
 
+use super::endpoint;
 use super::journal::Journal;
 use super::{Berth, Error, Opened, Record, Result, check_name};
 use crate::store;
-use crate::supervisor;
 
 /// Removes the VM, its supervisor, its context and its files. `force` removes even a machine whose record cannot be
 /// read or whose driver cannot be asked; then only what is on this computer's disk goes.
@@ -75,7 +75,7 @@ async fn remove_parts(
         other => other?,
     }
     journal
-        .always("supervisor", async { supervisor::gone(opened).await })
+        .always("supervisor", async { endpoint::gone(opened).await })
         .await?;
     if opened.machine.sockets != opened.folder.path() {
         store::remove_folder(&opened.machine.sockets)?;

@@ -8,9 +8,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::link::Link;
 use super::status::Board;
-use super::{READY, endpoint, ports};
+use super::{ports, socket};
 use crate::context::ssh_config;
-use crate::machine::{Berth, Error, Result};
+use crate::machine::{Berth, Error, LISTENS, Result, SUPERVISE};
 use crate::store::{self, Lock};
 
 /// Supervises machine `name` until its VM stops or SIGTERM comes.
@@ -19,17 +19,17 @@ use crate::store::{self, Lock};
 /// If the machine is not there, has no engine, or its socket cannot be made.
 pub async fn run(berth: &Berth, name: &str) -> Result<()> {
     let opened = berth.open(name).await?;
-    let Some(socket) = opened.record.engine_socket().map(str::to_owned) else {
+    let Some(engine) = opened.record.engine_socket().map(str::to_owned) else {
         return Err(Error::NoEngine(name.to_owned()));
     };
-    let doing = format!("{} {name}", super::SUBCOMMAND);
+    let doing = format!("{} {name}", SUPERVISE);
     let lock = Lock::try_take(&opened.folder.supervisor_lock(), &doing)?;
     let Ok(_lock) = lock else {
         // Another one won the race: it does the same work.
         return say_ready().await;
     };
     let path = opened.folder.engine_socket();
-    let listener = endpoint::listen(&path).map_err(store::Error::io(&path))?;
+    let listener = socket::listen(&path).map_err(store::Error::io(&path))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(store::Error::io("SIGTERM"))?;
     let board = Arc::new(Board::new(&opened.folder.supervisor_status()));
     let (key, known_hosts) = (opened.folder.key(), opened.folder.known_hosts());
@@ -57,8 +57,8 @@ pub async fn run(berth: &Berth, name: &str) -> Result<()> {
         },
         _ = terminate.recv() => tracing::info!("told to end"),
         () = keep => {}
-        () = endpoint::serve(listener, link.clone(), socket.clone()) => {}
-        () = ports::follow(link, socket, board) => {}
+        () = socket::serve(listener, link.clone(), engine.clone()) => {}
+        () = ports::follow(link, engine, board) => {}
     }
     for file in [path, opened.folder.supervisor_status()] {
         let _ = std::fs::remove_file(file);
@@ -69,7 +69,7 @@ pub async fn run(berth: &Berth, name: &str) -> Result<()> {
 async fn say_ready() -> Result<()> {
     let mut stdout = tokio::io::stdout();
     let said = async {
-        stdout.write_all(format!("{READY}\n").as_bytes()).await?;
+        stdout.write_all(format!("{LISTENS}\n").as_bytes()).await?;
         stdout.flush().await
     };
     Ok(said.await.map_err(store::Error::io("standard output"))?)

@@ -80,15 +80,27 @@ pub fn spawn_detached(mut command: Command) -> Result<Child> {
 /// The last `count` lines of what a program or a console wrote, without control characters.
 pub fn last_lines(bytes: &[u8], count: usize) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<&str> = text
+    let lines: Vec<String> = text
         .lines()
+        .map(without_controls)
         .filter(|line| !line.trim().is_empty())
         .collect();
-    let tail = &lines[lines.len().saturating_sub(count)..];
-    tail.iter()
-        .map(|line| line.chars().filter(|c| !c.is_control()).collect::<String>())
-        .collect::<Vec<_>>()
-        .join("\n")
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+/// Control characters go, and terminals' sequences (ECMA-48: `ESC [ … letter`) as a whole: firmware writes many.
+fn without_controls(line: &str) -> String {
+    let mut kept = String::new();
+    let mut chars = line.chars().peekable();
+    while let Some(char) = chars.next() {
+        if char == '\u{1b}' && chars.next_if_eq(&'[').is_some() {
+            while chars.next_if(|c| (' '..='?').contains(c)).is_some() {}
+            chars.next_if(|c| ('@'..='~').contains(c));
+        } else if !char.is_control() {
+            kept.push(char);
+        }
+    }
+    kept
 }
 
 fn tool_name(command: &Command) -> String {

@@ -1,0 +1,141 @@
+//! The endpoint of a machine's engine on this computer, from outside: its supervisor is started, waited for, ended.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::Stdio;
+use std::time::Duration;
+
+use berth_driver_api::process;
+use berth_provision::engine::Engine;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use super::{Error, Opened, Result};
+use crate::store;
+
+/// The hidden subcommand that is the supervisor.
+pub const SUPERVISE: &str = "supervise";
+
+/// What the supervisor prints once its socket listens.
+pub const LISTENS: &str = "ready";
+
+/// How long a supervisor may take to listen, and to leave after its VM.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Starts the machine's supervisor unless it has one, and waits until its sockets listen.
+///
+/// # Errors
+/// [`Error::Supervisor`] with the end of its log.
+pub async fn ensure(opened: &Opened) -> Result<()> {
+    if store::holder(&opened.folder.supervisor_lock()).is_some() {
+        return Ok(());
+    }
+    let failed = |what: String| Error::Supervisor {
+        machine: opened.record.name.clone(),
+        what,
+    };
+    let log = opened.folder.supervisor_log();
+    let log_file = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&log)
+        .map_err(store::Error::io(&log))?;
+    let program = std::env::current_exe().map_err(|e| failed(format!("is not found: {e}")))?;
+    let mut command = tokio::process::Command::new(program);
+    command
+        .args([SUPERVISE, &opened.record.name])
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log_file);
+    let mut child = process::spawn_detached(command).map_err(Error::driver(&opened.record.name))?;
+    let mut line = String::new();
+    let heard = match child.stdout.take() {
+        Some(stdout) => {
+            let mut stdout = BufReader::new(stdout);
+            tokio::time::timeout(START_DEADLINE, stdout.read_line(&mut line)).await
+        }
+        None => Ok(Ok(0)),
+    };
+    if heard.is_ok() && line.trim() == LISTENS {
+        return Ok(());
+    }
+    let last = std::fs::read(&log).unwrap_or_default();
+    Err(failed(format!(
+        "did not start: {}",
+        process::last_lines(&last, 5)
+    )))
+}
+
+/// Returns once the supervisor of a machine that is off has left; one that does not is ended.
+///
+/// # Errors
+/// [`Error::Supervisor`] if it cannot be ended.
+pub async fn gone(opened: &Opened) -> Result<()> {
+    let lock = opened.folder.supervisor_lock();
+    for (wait, signal) in [
+        (LEAVE_DEADLINE, Some(Signal::SIGTERM)),
+        (LEAVE_DEADLINE, Some(Signal::SIGKILL)),
+        (LEAVE_DEADLINE, None),
+    ] {
+        let until = tokio::time::Instant::now() + wait;
+        let mut pause = Duration::from_millis(5);
+        let holder = loop {
+            let Some(holder) = store::holder(&lock) else {
+                return Ok(());
+            };
+            if tokio::time::Instant::now() >= until {
+                break holder;
+            }
+            // Its end shows in its lock, and flock(2) has no event.
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(200));
+        };
+        // The lock is held now, so the id in it is its holder's and not a stranger's.
+        if let Some(signal) = signal.filter(|_| holder.pid > 1) {
+            let _ = kill(Pid::from_raw(holder.pid), signal);
+        }
+    }
+    Err(Error::Supervisor {
+        machine: opened.record.name.clone(),
+        what: "does not end".into(),
+    })
+}
+
+/// Waits until the engine answers on the machine's socket on this computer.
+///
+/// # Errors
+/// [`Error::Timeout`].
+pub async fn engine_answers(opened: &Opened, deadline: Duration) -> Result<()> {
+    let until = tokio::time::Instant::now() + deadline;
+    let mut pause = Duration::from_millis(50);
+    let socket = opened.folder.engine_socket();
+    loop {
+        let asked = async {
+            Engine::over_unix(&socket)
+                .map_err(Error::provision(&opened.record.name))?
+                .ping()
+                .await
+                .map_err(Error::provision(&opened.record.name))
+        };
+        match tokio::time::timeout_at(until, asked).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) if tokio::time::Instant::now() + pause >= until => return Err(error),
+            Ok(Err(_)) => {}
+            Err(_) => {
+                return Err(Error::Timeout {
+                    machine: opened.record.name.clone(),
+                    what: "an answer of its engine".into(),
+                    after: deadline,
+                });
+            }
+        }
+        // sshd tells that nothing listens on the engine's socket yet, but not when that changes.
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(500));
+    }
+}

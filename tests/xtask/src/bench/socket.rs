@@ -1,0 +1,123 @@
+//! The engine's socket on this computer against the engine's own, and what the supervisor costs.
+
+use std::fs::File;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::world::{World, get_version, median, printed, pss, timed};
+use super::{Figure, at_least, at_most, plain};
+
+const REQUESTS: usize = 60;
+const MEGABYTES: usize = 200;
+
+/// Asks the engine the same inside the guest: perl is part of every Debian.
+const ASK_INSIDE: &str = r#"
+use IO::Socket::UNIX; use Time::HiRes qw(time);
+my @t;
+for (1..60) {
+  my $b = time; my $s = IO::Socket::UNIX->new(Peer => "/run/docker.sock") or die;
+  print $s "GET /version HTTP/1.0\r\nHost: engine\r\n\r\n"; 1 while <$s>; push @t, time - $b;
+}
+@t = sort { $a <=> $b } @t; printf "%.3f\n", $t[30] * 1000;
+"#;
+
+/// Makes one machine and measures its socket.
+pub fn run() -> Result<Vec<Figure>> {
+    let world = World::new()?;
+    world.run(&["create", "socket", "--memory", "1G"])?;
+    let mut figures = latency(&world)?;
+    figures.extend(throughput(&world)?);
+    let status = std::fs::read_to_string(world.machine("socket").join("supervisor.json"))?;
+    let status: serde_json::Value = serde_json::from_str(&status)?;
+    let pid = status["pid"].as_u64().context("the supervisor's pid")?;
+    figures.push(at_most("supervisor PSS after that", pss(pid)?, "MB", 8.0));
+    let size = std::fs::metadata(world.program())?.len() as f64 / f64::from(1 << 20);
+    figures.push(at_most("dist binary", size, "MB", 20.0));
+    Ok(figures)
+}
+
+fn latency(world: &World) -> Result<Vec<Figure>> {
+    let socket = world.machine("socket").join("docker.sock");
+    let mut times = Vec::new();
+    for _ in 0..REQUESTS {
+        times.push(get_version(&socket)?);
+        // As fast as a person's next command, and the same for the guest's own CPU.
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let outside = median(times).as_secs_f64() * 1000.0;
+    let inside: f64 = world
+        .run(&["ssh", "socket", "--", "perl", "-e", ASK_INSIDE])?
+        .trim()
+        .parse()?;
+    Ok(vec![
+        plain("GET /version inside the guest (median of 60)", inside, "ms"),
+        plain(
+            "GET /version through the socket (median of 60)",
+            outside,
+            "ms",
+        ),
+        at_most("the socket's own share", outside - inside, "ms", 10.0),
+    ])
+}
+
+fn throughput(world: &World) -> Result<Vec<Figure>> {
+    let archive = world.file("image.tar");
+    let context = world.file("context");
+    std::fs::create_dir_all(&context)?;
+    let block = format!(
+        "if=/dev/urandom of={}/data bs=1M count={MEGABYTES} status=none",
+        context.display()
+    );
+    printed(Command::new("dd").args(block.split(' ')))?;
+    std::fs::write(
+        context.join("Dockerfile"),
+        "FROM scratch\nCOPY data /data\n",
+    )?;
+    let docker = |words: &[&str]| {
+        let mut command = Command::new("docker");
+        command.args(["--context", "socket"]).args(words);
+        world.enter(&mut command);
+        command
+    };
+    let path = archive.display().to_string();
+    printed(
+        docker(&["build", "-q", "-t", "big", &context.display().to_string()])
+            .env("DOCKER_BUILDKIT", "0"),
+    )?;
+    printed(&mut docker(&["save", "-o", &path, "big"]))?;
+    printed(&mut docker(&["rmi", "big"]))?;
+    let megabytes = std::fs::metadata(&archive)?.len() as f64 / f64::from(1 << 20);
+    let begun = Instant::now();
+    cat(world, &archive, "cat >/dev/null")?;
+    let cat_rate = megabytes / begun.elapsed().as_secs_f64();
+    let begun = Instant::now();
+    cat(world, &archive, "docker load -q")?;
+    let inside_rate = megabytes / begun.elapsed().as_secs_f64();
+    printed(&mut docker(&["rmi", "big"]))?;
+    let load_rate = megabytes / timed(&mut docker(&["load", "-q", "-i", &path]))?.as_secs_f64();
+    Ok(vec![
+        plain("ssh … cat >/dev/null of 200 MB", cat_rate, "MB/s"),
+        plain("ssh … docker load of 200 MB", inside_rate, "MB/s"),
+        plain(
+            "docker load of 200 MB through the socket",
+            load_rate,
+            "MB/s",
+        ),
+        at_least("against ssh … cat", load_rate / cat_rate, "×", 0.9),
+        plain("against ssh … docker load", load_rate / inside_rate, "×"),
+    ])
+}
+
+fn cat(world: &World, archive: &std::path::Path, command: &str) -> Result<()> {
+    let mut ssh = world.berth(&["ssh", "socket", "--", command]);
+    let status = ssh
+        .stdin(File::open(archive)?)
+        .stdout(Stdio::null())
+        .status()?;
+    if !status.success() {
+        bail!("{ssh:?}: {status}");
+    }
+    Ok(())
+}

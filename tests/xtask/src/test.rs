@@ -1,0 +1,83 @@
+//! `cargo xtask test` and `cargo xtask ci`.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::parts::{Parts, cargo, succeed};
+use crate::setup::{self, Cache};
+
+/// What the tests with VMs are made of; the first one is what `berth up` takes.
+const IMAGES: &str = "debian-13-docker debian-13 debian-12";
+
+/// What is to be tested.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Without the tests that boot VMs
+    #[arg(long)]
+    quick: bool,
+}
+
+/// Sets up and tests.
+///
+/// # Errors
+/// If a part fails; those after it that can still be done are.
+pub fn run(args: &Args) -> Result<()> {
+    let mut parts = Parts::default();
+    test(&mut parts, args.quick);
+    parts.end()
+}
+
+/// Formatting, clippy, and all tests.
+///
+/// # Errors
+/// As [`run`].
+pub fn ci() -> Result<()> {
+    let mut parts = Parts::default();
+    parts.part("formatting", || succeed(&mut cargo("fmt --all --check")));
+    parts.part("clippy", || {
+        succeed(&mut cargo(
+            "clippy --workspace --all-targets -- --deny warnings",
+        ))
+    });
+    test(&mut parts, false);
+    parts.end()
+}
+
+fn test(parts: &mut Parts, quick: bool) {
+    let cache = Cache::from_environment();
+    if !parts.part("build", || succeed(&mut cargo("build --workspace"))) {
+        return;
+    }
+    // Without its tools nothing below tells anything.
+    if !parts.part("set-up", || setup::install(&cache, &berth()?)) {
+        return;
+    }
+    parts.part("units and the whole program", || {
+        succeed(cache.tell(&mut cargo("test --workspace --no-fail-fast")))
+    });
+    if quick {
+        return;
+    }
+    let built = parts.part("images", || {
+        let mut build = berth()?;
+        build
+            .args(["image", "build", "--timings"])
+            .args(IMAGES.split(' '));
+        succeed(cache.tell(&mut build))
+    });
+    if built {
+        parts.part("the whole program with VMs", || {
+            let mut tests = cargo("test --no-fail-fast --test vm_* --");
+            tests.args(["--ignored", "--test-threads=1", "--show-output"]);
+            succeed(cache.tell(&mut tests))
+        });
+    }
+}
+
+/// The program as it was just built.
+fn berth() -> Result<Command> {
+    // cargo runs this program from the folder that it builds into.
+    let own = std::env::current_exe()?;
+    Ok(Command::new(own.with_file_name("berth")))
+}
