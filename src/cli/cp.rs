@@ -1,11 +1,12 @@
 //! `berth cp`
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
 use berth_driver_api::process;
 use berth_provision::ssh::quote;
+use tokio::process::{Child, Command};
 
 use super::error::{NotReady, Usage};
 use super::ssh::{reachable, ssh_command};
@@ -28,6 +29,9 @@ pub struct Args {
     destination: String,
 }
 
+/// The last file of an archive that is sent.
+const END: &str = ".berth-cp-end";
+
 /// A side of the copy.
 enum Side<'a> {
     Here(&'a Path),
@@ -39,19 +43,11 @@ pub async fn run(berth: &Berth, args: &Args) -> Result<ExitCode> {
     match (side(&args.source), side(&args.destination)) {
         (Side::Here(source), Side::There(name, path)) => {
             let opened = reachable(berth, name).await?;
-            tokio::task::spawn_blocking({
-                let (source, path) = (source.to_owned(), path.to_owned());
-                move || upload(&opened, &source, &path)
-            })
-            .await??;
+            upload(&opened, source, path).await?;
         }
         (Side::There(name, path), Side::Here(destination)) => {
             let opened = reachable(berth, name).await?;
-            tokio::task::spawn_blocking({
-                let (path, destination) = (path.to_owned(), destination.to_owned());
-                move || download(&opened, &path, &destination)
-            })
-            .await??;
+            download(&opened, path, destination).await?;
         }
         _ => bail!(Usage(
             "one of SRC and DST is NAME:PATH, the other is a path here".into()
@@ -67,7 +63,7 @@ fn side(text: &str) -> Side<'_> {
     }
 }
 
-fn upload(opened: &Opened, source: &Path, destination: &str) -> Result<()> {
+async fn upload(opened: &Opened, source: &Path, destination: &str) -> Result<()> {
     let source = std::path::absolute(source)?;
     std::fs::symlink_metadata(&source).with_context(|| source.display().to_string())?;
     let (folder, base) = split(&source)?;
@@ -77,18 +73,27 @@ fn upload(opened: &Opened, source: &Path, destination: &str) -> Result<()> {
     };
     let (d, b) = (quote(destination), quote(&base));
     // Unpacked beside its place and moved there, so that a copy that breaks off leaves no half of it under that name.
+    // An archive may be cut off between two files and look whole: its last file tells that it is. The shell that clears
+    // up must outlive the connection.
     let script = format!(
-        "set -eu; d={d}; b={b}\n\
-         if [ -d \"$d\" ]; then exec tar -xpf - -C \"$d\"; fi\n\
+        "set -eu; trap '' HUP PIPE; d={d}; b={b}\n\
+         if [ -d \"$d\" ]; then d=${{d%/}}/$b; fi\n\
          case \"$d\" in */) echo \"$d is not a folder\" >&2; exit 1;; esac\n\
-         t=$(mktemp -d \"$(dirname -- \"$d\")/.berth-cp.XXXXXX\"); trap 'rm -rf \"$t\"' EXIT\n\
-         tar -xpf - -C \"$t\"; mv -T -- \"$t/$b\" \"$d\""
+         t=$(mktemp -d -- \"$(dirname -- \"$d\")/.berth-cp.XXXXXX\"); trap 'rm -rf -- \"$t\"' EXIT\n\
+         mkdir \"$t/new\"; tar -xpf - -C \"$t/new\"\n\
+         if ! [ -e \"$t/new/{END}\" ]; then echo 'the copy was cut off' >&2; exit 1; fi\n\
+         if [ -d \"$d\" ] && ! [ -L \"$d\" ] && [ -d \"$t/new/$b\" ]; then cp -a -T -- \"$t/new/$b\" \"$d\"\n\
+         else mv -T -- \"$t/new/$b\" \"$d\"; fi"
     );
+    let end = tempfile::tempdir()?;
+    std::fs::File::create(end.path().join(END))?;
     let mut pack = tar()?
         .args(["-cf", "-", "-C"])
         .arg(&folder)
-        .arg("--")
-        .arg(&base)
+        .arg(Path::new(".").join(&base))
+        .arg("-C")
+        .arg(end.path())
+        .arg(END)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -96,11 +101,12 @@ fn upload(opened: &Opened, source: &Path, destination: &str) -> Result<()> {
         .stdout
         .take()
         .ok_or_else(|| anyhow!("tar has no output"))?;
+    let stream: Stdio = stream.try_into()?;
     let unpack = remote(opened, &script)?.stdin(stream).spawn()?;
-    both_ended(pack, unpack)
+    both_ended(pack, unpack).await
 }
 
-fn download(opened: &Opened, source: &str, destination: &Path) -> Result<()> {
+async fn download(opened: &Opened, source: &str, destination: &Path) -> Result<()> {
     let trimmed = source.trim_end_matches('/');
     let base = trimmed.rsplit('/').next().unwrap_or(trimmed);
     if base.is_empty() || base == "." || base == ".." {
@@ -128,25 +134,28 @@ fn download(opened: &Opened, source: &str, destination: &Path) -> Result<()> {
         .stdout
         .take()
         .ok_or_else(|| anyhow!("ssh has no output"))?;
+    let stream: Stdio = stream.try_into()?;
     let unpack = tar()?
         .args(["-xpf", "-", "--no-same-owner", "-C"])
         .arg(draft.path())
         .stdin(stream)
         .spawn()?;
-    both_ended(pack, unpack)?;
+    both_ended(pack, unpack).await?;
     let arrived = draft.path().join(base);
     if target.is_dir() && !target.is_symlink() {
-        return merge(&arrived, &target);
+        return merge(&arrived, &target).await;
     }
     std::fs::rename(&arrived, &target).with_context(|| target.display().to_string())
 }
 
 /// A folder that is there already takes the new files in, as `cp -r` does.
-fn merge(from: &Path, into: &Path) -> Result<()> {
+async fn merge(from: &Path, into: &Path) -> Result<()> {
     let status = Command::new("cp")
         .args(["-a", "-T", "--"])
         .args([from, into])
-        .status()?;
+        .kill_on_drop(true)
+        .status()
+        .await?;
     match status.success() {
         true => Ok(()),
         false => bail!("cp failed: {status}"),
@@ -155,12 +164,15 @@ fn merge(from: &Path, into: &Path) -> Result<()> {
 
 fn tar() -> Result<Command> {
     let program = process::find("tar").ok_or_else(|| NotReady("tar is not installed".into()))?;
-    Ok(Command::new(program))
+    let mut command = Command::new(program);
+    command.kill_on_drop(true);
+    Ok(command)
 }
 
 fn remote(opened: &Opened, script: &str) -> Result<Command> {
-    let mut command = ssh_command(opened)?;
+    let mut command = Command::from(ssh_command(opened)?);
     command
+        .kill_on_drop(true)
         .arg("-T")
         .arg(ssh_config::alias(&opened.record.name))
         .arg("--")
@@ -179,9 +191,9 @@ fn split(path: &Path) -> Result<(PathBuf, String)> {
     }
 }
 
-fn both_ended(mut pack: Child, mut unpack: Child) -> Result<()> {
-    let unpacked = unpack.wait()?;
-    let packed = pack.wait()?;
+async fn both_ended(mut pack: Child, mut unpack: Child) -> Result<()> {
+    let unpacked = unpack.wait().await?;
+    let packed = pack.wait().await?;
     if packed.success() && unpacked.success() {
         return Ok(());
     }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use comfy_table::Table;
 
 use super::output::{self, Format};
-use crate::fleet::{Selection, select};
+use crate::fleet::{Selection, pick};
 use crate::machine::{Berth, Row, ask_all};
 
 /// List machines and what they do now
@@ -31,7 +31,7 @@ pub struct Args {
 /// Lists them.
 pub async fn run(berth: &Berth, args: &Args) -> Result<ExitCode> {
     let deadline = Duration::try_from_secs_f64(args.timeout)?;
-    let names = select(berth, &args.selection, deadline).await?;
+    let names = pick(berth, &args.selection, deadline).await?;
     if args.format.quiet {
         // Names need no machine to be asked.
         output::lines(names)?;

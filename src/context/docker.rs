@@ -138,13 +138,15 @@ impl DockerConfig {
         {
             return Ok(());
         }
-        if self.current()?.as_deref() == Some(name) {
+        let current = self.current();
+        if matches!(&current, Ok(Some(current)) if current == name) {
             self.set_current(None)?;
         }
         for folder in [self.meta_folder(name), self.tls_folder(name)] {
             store::remove_folder(&folder)?;
         }
-        Ok(())
+        // Settings that cannot be read hold up nothing, but they are told.
+        current.map(drop)
     }
 
     /// The context that `docker` uses when nothing else is said.

@@ -4,4 +4,4 @@ mod each;
 mod select;
 
 pub use each::for_each;
-pub use select::{Selection, candidates, select};
+pub use select::{Selection, candidates, pick, select};

@@ -6,6 +6,20 @@ use clap::Args;
 
 use crate::machine::{Berth, Error, Record, Result, ask_all};
 
+/// What a machine can be found in; the words of [`berth_driver_api::State`].
+const STATES: [&str; 10] = [
+    "creating",
+    "starting",
+    "running",
+    "paused",
+    "suspended",
+    "stopping",
+    "stopped",
+    "error",
+    "unreachable",
+    "missing",
+];
+
 /// Names, or selectors that pick machines by what they are.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Selection {
@@ -27,7 +41,7 @@ pub struct Selection {
     pub driver: Option<String>,
 
     /// Only machines in this state
-    #[arg(long = "state", value_name = "STATE", help_heading = "Selectors")]
+    #[arg(long = "state", value_name = "STATE", help_heading = "Selectors", value_parser = STATES)]
     pub state: Option<String>,
 
     /// All machines
@@ -51,15 +65,30 @@ impl Selection {
     }
 }
 
-/// The names that a selection picks, each once, in the order given or by name.
+/// The names that a selection picks, for commands that do something with them.
 ///
 /// # Errors
-/// [`Error::NoSuchMachine`] for a name that is not there; [`Error::BadRequest`] if nothing is picked.
+/// As [`pick`], and [`Error::BadRequest`] if nothing is picked.
 pub async fn select(
     berth: &Berth,
     selection: &Selection,
     deadline: Duration,
 ) -> Result<Vec<String>> {
+    let names = pick(berth, selection, deadline).await?;
+    if names.is_empty() && !selection.is_empty() {
+        return Err(Error::BadRequest {
+            what: "the selection".into(),
+            reason: "no machine matches it".into(),
+        });
+    }
+    Ok(names)
+}
+
+/// The names that a selection picks, maybe none, each once, in the order given or by name.
+///
+/// # Errors
+/// [`Error::NoSuchMachine`] for a name that is not there.
+pub async fn pick(berth: &Berth, selection: &Selection, deadline: Duration) -> Result<Vec<String>> {
     let mut names = if selection.names.is_empty() {
         berth.home.machine_names()?
     } else {
@@ -91,12 +120,6 @@ pub async fn select(
             .filter(|row| row.state.word() == state)
             .map(|row| row.name)
             .collect();
-    }
-    if names.is_empty() && !selection.is_empty() {
-        return Err(Error::BadRequest {
-            what: "the selection".into(),
-            reason: "no machine matches it".into(),
-        });
     }
     Ok(names)
 }

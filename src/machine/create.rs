@@ -12,7 +12,7 @@ use berth_provision::ssh::Session;
 use super::journal::{self, Journal};
 use super::{
     Berth, EngineWish, Error, ImageRef, Installed, Opened, Record, Result, check_name, identity,
-    power,
+    power, show_size,
 };
 use crate::store::{self, Lock, create_private_folder};
 
@@ -83,7 +83,7 @@ pub async fn resume_create(
     progress: &dyn Progress,
 ) -> Result<Record> {
     let record = berth.record(name)?;
-    let _lock = take_lock(berth, name)?;
+    let _lock = berth.still_there(name, take_lock(berth, name)?)?;
     match journal::pending(&berth.home.machine(name).journal())? {
         Some(pending) if pending.operation == "create" => {}
         Some(pending) if pending.operation == "rm" => {
@@ -129,6 +129,12 @@ pub async fn provision(
 fn check_request(berth: &Berth, request: &Request) -> Result<()> {
     check_name(&request.name)?;
     check_engine(&request.engine)?;
+    if request.cpus == 0 {
+        return Err(Error::BadRequest {
+            what: "--cpus".into(),
+            reason: "a machine has at least one".into(),
+        });
+    }
     for (key, value) in &request.labels {
         if key.is_empty()
             || key.len() > 128
@@ -200,6 +206,16 @@ async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Resu
     if driver.info().capabilities.images {
         let image = image(berth, request.image.as_deref(), progress).await?;
         spec.disk = request.disk.unwrap_or(image.virtual_size);
+        if spec.disk < image.virtual_size {
+            return Err(Error::BadRequest {
+                what: "--disk".into(),
+                reason: format!(
+                    "{} is smaller than the image, which has {}",
+                    show_size(spec.disk),
+                    show_size(image.virtual_size)
+                ),
+            });
+        }
         record.disk = spec.disk;
         record.image = Some(ImageRef {
             reference: image.reference.clone(),

@@ -44,7 +44,11 @@ pub async fn ensure(opened: &Opened) -> Result<()> {
         .mode(0o600)
         .open(&log)
         .map_err(store::Error::io(&log))?;
-    let program = std::env::current_exe().map_err(|e| failed(format!("is not found: {e}")))?;
+    let mut program = std::env::current_exe().map_err(|e| failed(format!("is not found: {e}")))?;
+    if !program.exists() {
+        // Berth was upgraded while this one ran; on Linux its own file can still be started.
+        program = "/proc/self/exe".into();
+    }
     let mut command = tokio::process::Command::new(program);
     command
         .args([SUPERVISE, &opened.record.name])

@@ -76,7 +76,13 @@ impl Journal {
         };
         if !resumes {
             let line = journal.line(None, Event::Begin, None)?;
-            store::write_private(path, &line)?;
+            match store::write_private(path, &line) {
+                // The old journal's own space is enough, and a full disk must not keep machines from being removed.
+                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::StorageFull => {
+                    fs::write(path, &line).map_err(Error::io(path))?;
+                }
+                other => other?,
+            }
         }
         Ok(journal)
     }

@@ -185,7 +185,7 @@ impl Berth {
     /// The machine's lock, waited for; `on_wait` hears who has it.
     ///
     /// # Errors
-    /// [`Error::Busy`] if it is not given up in ten minutes.
+    /// [`Error::Busy`] if it is not given up in ten minutes, [`Error::NoSuchMachine`] if the machine is gone by then.
     async fn lock(&self, name: &str, doing: &str, on_wait: impl Fn(&str)) -> Result<Lock> {
         self.home.prepare()?;
         let told = |holder: &Option<Holder>| {
@@ -197,12 +197,22 @@ impl Berth {
                 }
             ));
         };
-        Lock::take(&self.home.lock(name), doing, LOCK_DEADLINE, told)
+        let lock = Lock::take(&self.home.lock(name), doing, LOCK_DEADLINE, told)
             .await?
             .map_err(|holder| Error::Busy {
                 name: name.to_owned(),
                 holder,
-            })
+            })?;
+        self.still_there(name, lock)
+    }
+
+    /// The lock, unless the machine was removed while it was waited for: then the lock file goes too.
+    fn still_there(&self, name: &str, lock: Lock) -> Result<Lock> {
+        if self.home.has_traces(name) {
+            return Ok(lock);
+        }
+        lock.remove()?;
+        Err(self.no_such_machine(name))
     }
 }
 

@@ -146,6 +146,8 @@ pub(super) async fn first_connection(
             let left = until.saturating_duration_since(Instant::now());
             // The guest said that it listens: it is not refused for having said so late.
             let deadline = left.max(SSH_DEADLINE.min(boot_deadline));
+            // From now on `berth ssh` can look into what fails.
+            write_ssh_config(opened).await?;
             Session::connect(&opened.target().await?, deadline)
                 .await
                 .map_err(|source| Error::NoAnswer {

@@ -1,12 +1,13 @@
 //! Removing a machine, complete or not, without a trace.
 
+use std::collections::BTreeMap;
 use std::fs;
 
-use berth_driver_api::Progress;
+use berth_driver_api::{Progress, Spec};
 
 use super::endpoint;
 use super::journal::Journal;
-use super::{Berth, Error, Opened, Record, Result, check_name};
+use super::{Berth, EngineWish, Error, Opened, Record, Result, check_name};
 use crate::store;
 
 /// Removes the VM, its supervisor, its context and its files. `force` removes even a machine whose record cannot be
@@ -22,7 +23,11 @@ pub async fn remove(berth: &Berth, name: &str, force: bool, progress: &dyn Progr
     let folder = berth.home.machine(name);
     let (draft, doomed) = (berth.home.draft(name), berth.home.doomed(name));
     let doing = format!("rm {name}");
-    let lock = berth.lock(name, &doing, |who| progress.note(who)).await?;
+    let lock = match berth.lock(name, &doing, |who| progress.note(who)).await {
+        // Another berth removed it meanwhile.
+        Err(Error::NoSuchMachine { .. }) if force => return Ok(()),
+        other => other?,
+    };
     // What a berth left that was killed just before or after there was a machine.
     store::remove_folder(&draft)?;
     store::remove_folder(&doomed)?;
@@ -30,7 +35,12 @@ pub async fn remove(berth: &Berth, name: &str, force: bool, progress: &dyn Progr
         match read(berth, name).await {
             Ok(Some(opened)) => remove_parts(berth, &opened, force, progress).await?,
             Ok(None) => {}
-            Err(error) if force => progress.note(&format!("{error}; its files are removed")),
+            Err(error) if force => {
+                progress.note(&format!("{error}; its files are removed"));
+                if let Some(opened) = salvage(berth, name).await {
+                    remove_parts(berth, &opened, force, progress).await?;
+                }
+            }
             Err(error) => return Err(error),
         }
         // One rename, so that no half-removed machine is ever listed.
@@ -47,6 +57,33 @@ async fn read(berth: &Berth, name: &str) -> Result<Option<Opened>> {
     }
 }
 
+/// A machine whose record cannot be read, by what can still be made out in it: its id and its driver are enough for
+/// the driver to end it and to give its port back.
+async fn salvage(berth: &Berth, name: &str) -> Option<Opened> {
+    let bytes = fs::read(berth.home.machine(name).record()).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let value = |key: &str| {
+        let mut lines = text.lines().filter_map(|line| line.split_once(" = "));
+        let (_, value) = lines.find(|(found, _)| *found == key)?;
+        Some(value.trim().trim_matches('"').to_owned())
+    };
+    let spec = Spec {
+        cpus: 1,
+        memory: 1,
+        disk: 1,
+        image: None,
+        options: BTreeMap::new(),
+    };
+    let mut record = Record::new(
+        name,
+        &value("driver")?,
+        &spec,
+        EngineWish::parse("none", ""),
+    );
+    record.id = value("id")?.parse().ok()?;
+    berth.open_record(record).await.ok()
+}
+
 async fn remove_parts(
     berth: &Berth,
     opened: &Opened,
@@ -56,11 +93,15 @@ async fn remove_parts(
     let name = &opened.record.name;
     progress.phase("Removing");
     let mut journal = Journal::begin(&opened.folder.journal(), "rm")?;
-    journal
+    let removed = journal
         .always("context", async {
             Ok::<_, Error>(berth.docker.remove(name, opened.record.id)?)
         })
-        .await?;
+        .await;
+    match removed {
+        Err(error) if force => progress.note(&format!("{error}; it is left as it is")),
+        other => other?,
+    }
     let removed = journal
         .always("vm", async {
             opened

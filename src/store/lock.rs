@@ -45,7 +45,11 @@ impl Lock {
                     file,
                     path: path.to_owned(),
                 };
-                lock.sign(doing)?;
+                if let Err(error) = lock.sign(doing) {
+                    // On a full disk: a lock that nobody asked for again must not stay.
+                    let _ = lock.remove();
+                    return Err(error);
+                }
                 return Ok(Ok(lock));
             }
         }

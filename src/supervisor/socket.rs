@@ -38,6 +38,7 @@ pub async fn serve(listener: UnixListener, link: Link, engine: String) {
     let streams = Arc::new(Streams {
         engine,
         spare: Mutex::default(),
+        opening: tokio::sync::Mutex::default(),
     });
     loop {
         match listener.accept().await {
@@ -81,6 +82,7 @@ async fn forward(mut client: UnixStream, mut link: Link, streams: Arc<Streams>) 
 struct Streams {
     engine: String,
     spare: Mutex<Option<Stream>>,
+    opening: tokio::sync::Mutex<()>,
 }
 
 impl Streams {
@@ -94,6 +96,10 @@ impl Streams {
     }
 
     async fn keep_spare(self: Arc<Self>, session: Session) {
+        // Of many clients that come at once, one has a spare opened.
+        let Ok(opening) = self.opening.try_lock() else {
+            return;
+        };
         if self.slot().is_some() {
             return;
         }
@@ -101,6 +107,7 @@ impl Streams {
             return;
         };
         *self.slot() = Some(stream);
+        drop(opening);
         tokio::select! {
             () = tokio::time::sleep(SPARE_KEPT) => {}
             _ = session.closed() => {}

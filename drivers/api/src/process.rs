@@ -111,3 +111,15 @@ fn tool_name(command: &Command) -> String {
         .to_string_lossy()
         .into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_drives_a_terminal_is_left_out_as_a_whole() {
+        let console = b"\x1b[2J\x1b[01;01H\x1b[=3hBdsDxe: failed\r\n\x1b[0m\r\n\x1b[1m\x1b[33mShell> \x1b[0m\n";
+        assert_eq!(last_lines(console, 5), "BdsDxe: failed\nShell> ");
+        assert_eq!(last_lines(console, 1), "Shell> ");
+    }
+}

@@ -138,8 +138,8 @@ impl Driver for Sshd {
             .open(&log_path)
             .map_err(Error::io(&log_path))?;
         let mut command = if Self::flag(machine, "mute") {
-            let mut command = process::command("sleep")?;
-            command.arg("86400");
+            let mut command = process::command("sh")?;
+            command.args(["-c", "echo 'mute: up, and silent' >&2; exec sleep 86400"]);
             command
         } else {
             let mut command = process::command("sshd")?;
@@ -169,7 +169,10 @@ impl Driver for Sshd {
 
     async fn kill(&self, machine: &Machine) -> Result<()> {
         if let Some(pid) = running(machine) {
-            let _ = kill(pid, Signal::SIGKILL);
+            // A VM takes everything in it along, so the connections' processes and what they run go too.
+            for pid in descendants(pid) {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
             while running(machine).is_some() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
@@ -188,6 +191,13 @@ impl Driver for Sshd {
             None if machine.file("sshd_config").exists() => State::Stopped,
             None => State::Missing,
         })
+    }
+
+    async fn wait_stopped(&self, machine: &Machine) -> Result<Option<String>> {
+        while running(machine).is_some() {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        Ok(Some("its sshd ended".into()))
     }
 
     async fn address(&self, machine: &Machine) -> Result<Address> {
@@ -216,6 +226,18 @@ fn running(machine: &Machine) -> Option<Pid> {
     let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
     let ours = command.contains("sshd_config") || command.contains("sleep");
     (alive && ours).then(|| Pid::from_raw(pid))
+}
+
+/// A process, which is stopped first so that it starts no more, and all that it and its children started.
+fn descendants(pid: Pid) -> Vec<Pid> {
+    let _ = kill(pid, Signal::SIGSTOP);
+    let children = format!("/proc/{pid}/task/{pid}/children");
+    let children = fs::read_to_string(children).unwrap_or_default();
+    let mut all = vec![pid];
+    for child in children.split_whitespace().filter_map(|id| id.parse().ok()) {
+        all.extend(descendants(Pid::from_raw(child)));
+    }
+    all
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {

@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::message::{
     Cancel, Hello, MAX_MESSAGE, Message, PROTOCOL, Params, Step, Welcome, read_line,
@@ -25,6 +26,8 @@ use crate::{Address, Credential, Driver, Error, Info, Machine, Probe, Progress, 
 const QUICK: Duration = Duration::from_secs(60);
 /// Calls that make or move disks.
 const SLOW: Duration = Duration::from_secs(3600);
+/// How long the last words of a plugin that ended are waited for.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 /// What is kept of a plugin's standard error (bytes).
 const LOG_KEPT: usize = 16 << 10;
 
@@ -86,20 +89,25 @@ impl Plugin {
                 }
             });
         }
-        if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(keep_log(wire.clone(), stderr));
-        }
+        let log = child.stderr.take();
+        let log = log.map(|stderr| tokio::spawn(keep_log(wire.clone(), stderr)));
         if let Some(stdout) = child.stdout.take() {
-            tokio::spawn(read_messages(wire.clone(), stdout));
+            tokio::spawn(read_messages(wire.clone(), stdout, log));
         }
         let hello = Hello { protocol: PROTOCOL };
-        let welcome: Welcome = wire.call("initialize", &hello, QUICK, None).await?;
-        if welcome.protocol != PROTOCOL {
+        let welcome: Value = wire.call("initialize", &hello, QUICK, None).await?;
+        // Another version may describe itself in another form: the version is looked at first.
+        let version = welcome.get("protocol").unwrap_or(&Value::Null);
+        if *version != PROTOCOL {
             return Err(wire.failed(&format!(
-                "it speaks version {} of the plugin protocol, berth speaks {PROTOCOL}",
-                welcome.protocol
+                "it speaks version {version} of the plugin protocol, berth speaks {PROTOCOL}"
             )));
         }
+        let welcome: Welcome = serde_json::from_value(welcome).map_err(|error| {
+            wire.failed(&format!(
+                "its answer to initialize is not understood: {error}"
+            ))
+        })?;
         if welcome.info.name != name {
             return Err(wire.failed(&format!("it says that it is {:?}", welcome.info.name)));
         }
@@ -263,7 +271,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-async fn read_messages(wire: Arc<Wire>, stdout: ChildStdout) {
+async fn read_messages(wire: Arc<Wire>, stdout: ChildStdout, log: Option<JoinHandle<()>>) {
     let mut reader = BufReader::new(stdout);
     let why = loop {
         match read_line(&mut reader).await {
@@ -276,6 +284,10 @@ async fn read_messages(wire: Arc<Wire>, stdout: ChildStdout) {
             Err(error) => break format!("its messages cannot be read: {error}"),
         }
     };
+    if let Some(log) = log {
+        // What it said last tells why, and may not have been read yet.
+        let _ = tokio::time::timeout(LAST_WORDS, log).await;
+    }
     let mut calls = wire.calls();
     calls.broken = Some(why);
     calls.waiting.clear();

@@ -85,6 +85,13 @@ pub enum Kind {
         /// Seconds.
         after: f64,
     },
+    /// [`Error::PortsExhausted`]
+    PortsExhausted {
+        /// First port of the range.
+        first: u16,
+        /// Last port of the range.
+        last: u16,
+    },
     /// [`Error::WrongState`]
     WrongState {
         /// What the machine does.
@@ -115,6 +122,10 @@ impl From<&Error> for Fault {
             Error::Timeout { what, after } => Some(Kind::Timeout {
                 what: what.clone(),
                 after: after.as_secs_f64(),
+            }),
+            Error::PortsExhausted { first, last } => Some(Kind::PortsExhausted {
+                first: *first,
+                last: *last,
             }),
             Error::WrongState { state, .. } => Some(Kind::WrongState { state: *state }),
             _ => None,
@@ -147,6 +158,7 @@ impl Fault {
                 what,
                 after: Duration::try_from_secs_f64(after).unwrap_or_default(),
             },
+            Some(Kind::PortsExhausted { first, last }) => Error::PortsExhausted { first, last },
             Some(Kind::WrongState { state }) => Error::WrongState {
                 state,
                 wanted: "in the state that this needs",
