@@ -27,7 +27,7 @@ pub const BUILD_TOOLS: &[&str] = &[
 ];
 
 /// What building needs besides [`BUILD_TOOLS`] when it is not run by root.
-pub const ROOTLESS_BUILD_TOOLS: &[&str] = &["fakeroot", "newuidmap"];
+pub const ROOTLESS_BUILD_TOOLS: &[&str] = &["fakeroot", "newuidmap", "unshare"];
 
 /// Makes images. The store's tests have one of their own.
 #[async_trait]

@@ -11,6 +11,9 @@ use tokio::process::{Child, Command};
 
 use crate::{Error, Result};
 
+/// How `unshare` makes a user namespace whose root is the user and whose other numbers are the user's subordinate ones.
+pub(crate) const NAMESPACE: &[&str] = &["--user", "--map-root-user", "--map-auto"];
+
 /// A command of the program `name` in a process group of its own.
 pub(crate) fn command(name: &str) -> Result<Command> {
     let mut command = process::command(name)?;

@@ -3,8 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::unistd::Uid;
 
 use crate::lock::{Lock, lock, try_lock};
+use crate::run::NAMESPACE;
 use crate::{Error, Result};
 
 /// A folder below the store's `tmp`, with its lock file `NAME.lock` beside it. Removed when dropped.
@@ -67,13 +71,27 @@ fn sweep(tmp: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes a folder, as far as that is possible: packages bring folders that nobody may write to.
+/// Removes a folder, even if packages brought folders that nobody may write to, or an ended build by an ordinary user left
+/// files that belong to other numbers of its namespace.
 fn clear(folder: &Path) {
-    if fs::remove_dir_all(folder).is_err() {
-        open_up(folder);
-        if let Err(error) = fs::remove_dir_all(folder) {
-            tracing::warn!("{} could not be removed: {error}", folder.display());
-        }
+    if fs::remove_dir_all(folder).is_ok() {
+        return;
+    }
+    open_up(folder);
+    let Err(error) = fs::remove_dir_all(folder) else {
+        return;
+    };
+    let removed = !Uid::effective().is_root()
+        && Command::new("unshare")
+            .args(NAMESPACE)
+            .args(["--", "rm", "-rf", "--"])
+            .arg(folder)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+    if !removed && folder.exists() {
+        tracing::warn!("{} could not be removed: {error}", folder.display());
     }
 }
 

@@ -4,9 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use berth_driver_api::Progress;
+use nix::unistd::Uid;
+use tokio::process::Command;
 
 use crate::build::Names;
-use crate::run::{command, run, run_quietly};
+use crate::run::{NAMESPACE, command, run, run_quietly};
 use crate::{Error, Recipe, Result};
 
 /// An unpacked root file system. Its owners are recorded in `owners`, unless root unpacked it.
@@ -38,10 +40,10 @@ pub(crate) async fn make(
     let mut packages = recipe.packages.clone();
     packages.push(kernel.to_owned());
 
-    let mut debstrap = command("mmdebstrap")?;
+    let mut debstrap = as_root("mmdebstrap")?;
     debstrap
         .env("TMPDIR", &scratch)
-        .arg("--mode=auto")
+        .arg("--mode=root")
         .arg("--variant=minbase")
         .arg(format!("--architectures={}", names.debian))
         .arg(format!("--components={}", recipe.components.join(",")))
@@ -74,7 +76,7 @@ pub(crate) async fn make(
     progress.phase("Unpacking");
     let folder = work.join("root");
     fs::create_dir(&folder).map_err(Error::io(&folder))?;
-    let owners = (!nix::unistd::Uid::effective().is_root()).then(|| work.join("owners"));
+    let owners = (!Uid::effective().is_root()).then(|| work.join("owners"));
     let mut tar = match &owners {
         None => command("tar")?,
         Some(owners) => {
@@ -92,6 +94,19 @@ pub(crate) async fn make(
         .map_err(|error| explain(error, &mirror, &folder))?;
     fs::remove_file(&archive).map_err(Error::io(&archive))?;
     Ok(Rootfs { folder, owners })
+}
+
+/// A command that runs as root, in a user namespace of its own if need be. Root of that namespace is the user, unlike in
+/// the one that mmdebstrap makes by itself, so that it may pass through a home folder that is closed to others.
+fn as_root(tool: &str) -> Result<Command> {
+    if Uid::effective().is_root() {
+        return command(tool);
+    }
+    let mut unshare = command("unshare")?;
+    unshare
+        .args(NAMESPACE)
+        .args(["--mount", "--pid", "--fork", "--kill-child", "--", tool]);
+    Ok(unshare)
 }
 
 fn sources(recipe: &Recipe, mirror: &str) -> Vec<String> {

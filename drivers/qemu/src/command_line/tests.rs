@@ -62,7 +62,7 @@ fn a_direct_boot_under_emulation() {
 -object memory-backend-ram,id=mem0,size=1048576k
 -kernel /i/vm,linuz
 -initrd /i/initrd
--append root=/dev/vda1 rw console=ttyS0
+-append root=/dev/vda1 rw console=ttyS0 mitigations=off
 -blockdev driver=qcow2,node-name=disk0,discard=unmap,detect-zeroes=unmap,cache.direct=off,cache.no-flush=off,\
 file.driver=file,file.filename=/m/a,,b/disk.qcow2,file.discard=unmap,file.aio=threads
 -device virtio-blk-pci,id=blk0,drive=disk0,write-cache=on,bootindex=1,bus=pcie.0,addr=0x2
