@@ -14,6 +14,10 @@ use tokio::task::AbortHandle;
 use super::link::Link;
 use super::status::{Board, PortRow};
 
+/// Docker 20.10 tells of a container's end before its list shows it, and of nothing after that: the list is looked at
+/// again this much after the last event.
+const AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
+
 /// One forward: where it listens here and where it leads there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
@@ -59,12 +63,24 @@ async fn watch(
     let engine = Engine::over_ssh(session, socket)?;
     // Subscribed before the first look, so that no change falls between the two.
     let mut events = engine.events().await?;
+    let mut again: &[Duration] = &[];
     loop {
         let wanted = engine.published().await?;
         board.ports(apply(&wanted, link, forwards).await);
-        if events.next().await.is_none() {
+        let event = match again.split_first() {
+            None => events.next().await,
+            Some((wait, later)) => match tokio::time::timeout(*wait, events.next()).await {
+                Ok(event) => event,
+                Err(_) => {
+                    again = later;
+                    continue;
+                }
+            },
+        };
+        if event.is_none() {
             return Ok(());
         }
+        again = &AGAIN;
     }
 }
 

@@ -54,7 +54,8 @@ const PASSING: &[(&str, &str)] = &[
 impl Debian {
     fn packages(kind: Kind) -> &'static str {
         match kind {
-            Kind::Docker => "docker.io iptables",
+            // Docker 20.10 runs no container where the kernel has AppArmor and its parser is missing.
+            Kind::Docker => "docker.io iptables apparmor",
             Kind::Podman => "podman",
             Kind::None => "",
         }
@@ -231,11 +232,14 @@ mod tests {
 
     #[test]
     fn the_right_packages_are_installed() {
-        assert_eq!(installed(None, false), "docker.io iptables");
-        assert_eq!(installed(None, true), "docker.io iptables docker-cli");
+        assert_eq!(installed(None, false), "docker.io iptables apparmor");
+        assert_eq!(
+            installed(None, true),
+            "docker.io iptables apparmor docker-cli"
+        );
         assert_eq!(
             installed(Some("1:2.3+x"), true),
-            "docker.io=1:2.3+x iptables docker-cli=1:2.3+x"
+            "docker.io=1:2.3+x iptables apparmor docker-cli=1:2.3+x"
         );
     }
 }

@@ -84,6 +84,13 @@ pub fn cargo(words: &str) -> Command {
     command
         .args(words.split_whitespace())
         .current_dir(workspace());
+    // What `cargo run` tells this program of itself: build scripts that look at it would build everything anew.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name.as_ref());
+        }
+    }
     command
 }
 

@@ -12,13 +12,15 @@ use super::{Figure, at_least, at_most, plain};
 const REQUESTS: usize = 60;
 const MEGABYTES: usize = 200;
 
-/// Asks the engine the same inside the guest: perl is part of every Debian.
+/// Asks the engine the same inside the guest: perl is part of every Debian, its clock module is not, so the clock is
+/// clock_gettime(CLOCK_MONOTONIC) by number.
 const ASK_INSIDE: &str = r#"
-use IO::Socket::UNIX; use Time::HiRes qw(time);
+use IO::Socket::UNIX;
+sub now { my $t = pack("qq", 0, 0); syscall(228, 1, $t); my ($s, $n) = unpack("qq", $t); $s + $n / 1e9 }
 my @t;
 for (1..60) {
-  my $b = time; my $s = IO::Socket::UNIX->new(Peer => "/run/docker.sock") or die;
-  print $s "GET /version HTTP/1.0\r\nHost: engine\r\n\r\n"; 1 while <$s>; push @t, time - $b;
+  my $b = now(); my $s = IO::Socket::UNIX->new(Peer => "/run/docker.sock") or die;
+  print $s "GET /version HTTP/1.0\r\nHost: engine\r\n\r\n"; 1 while <$s>; push @t, now() - $b;
 }
 @t = sort { $a <=> $b } @t; printf "%.3f\n", $t[30] * 1000;
 "#;

@@ -1,0 +1,67 @@
+//! The docker CLI's side of the stories.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use super::{ANSWER, Host, eventually};
+
+/// Builds the image `bb` from nothing but Debian's static busybox. No registry is needed.
+pub fn build_busybox(host: &Host) {
+    let folder = host.scratch().join("busybox");
+    fs::create_dir_all(&folder).unwrap();
+    fs::copy("/bin/busybox", folder.join("busybox")).expect("busybox-static is installed");
+    // One step only: each is a container, and the guest is emulated.
+    let dockerfile = "FROM scratch\nCOPY busybox /bin/busybox\n\
+                      RUN [\"/bin/busybox\", \"sh\", \"-c\", \"/bin/busybox --install -s /bin && \
+                      mkdir -p /www /data && echo built > /www/index.html\"]\nCMD [\"sh\"]\n";
+    fs::write(folder.join("Dockerfile"), dockerfile).unwrap();
+    host.docker("build --tag bb busybox").ok();
+}
+
+/// The body of `GET /` on a port of this computer's loopback; none if nobody answers.
+pub fn http_get(port: u16) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .ok()?;
+    stream
+        .write_all(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        .ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.contains("200 OK").then(|| body.to_owned())
+}
+
+/// What every engine has to do, in short: build, run with a published port, a volume that outlives its container.
+pub fn short_docker_list(host: &Host, context: &str, port: u16) {
+    let docker = |line: &str| host.docker(&format!("--context {context} {line}"));
+    docker("version").ok();
+    host.shell("mkdir -p bb && cp /bin/busybox bb/").ok();
+    let dockerfile = "FROM scratch\nCOPY busybox /bin/busybox\n\
+                      RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n";
+    fs::write(host.scratch().join("bb/Dockerfile"), dockerfile).unwrap();
+    docker("build --tag bb bb").ok();
+    docker("run --rm --volume kept:/data bb sh -c")
+        .arg("echo it > /data/note")
+        .ok();
+    assert_eq!(
+        docker("run --rm --volume kept:/data bb cat /data/note").text(),
+        "it"
+    );
+    docker(&format!(
+        "run --detach --name web --publish {port}:80 bb sh -c"
+    ))
+    .arg("mkdir /www; echo hello > /www/index.html; exec httpd -f -p 80 -h /www")
+    .ok();
+    let body = eventually("the published port answers", ANSWER, || http_get(port));
+    assert_eq!(body, "hello\n");
+    docker("rm --force web").ok();
+    eventually("the published port is closed", ANSWER, || {
+        TcpStream::connect(("127.0.0.1", port))
+            .is_err()
+            .then_some(())
+    });
+}

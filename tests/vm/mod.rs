@@ -1,0 +1,234 @@
+//! What the tests with real machines share: a computer of their own to run `berth` on, and proof that nothing is left
+//! on it afterwards. `cargo xtask test` sets up what they need and runs them.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "every test program uses its own part"
+)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod engine;
+mod left;
+mod run;
+mod story;
+mod terminal;
+
+pub use engine::{build_busybox, http_get, short_docker_list};
+pub use left::assert_nothing_left;
+pub use run::{Out, Run};
+pub use story::{Story, tell};
+pub use terminal::Terminal;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A boot under software emulation, on a computer that is busy.
+pub const BOOT: Duration = Duration::from_secs(600);
+
+/// Anything that a running machine is asked.
+pub const ANSWER: Duration = Duration::from_secs(180);
+
+/// A home folder, a docker configuration and an image store: all that berth and docker know of this computer.
+pub struct Host {
+    folder: tempfile::TempDir,
+    cache: PathBuf,
+}
+
+impl Host {
+    /// A user who never ran berth. Only the image store is shared.
+    pub fn new() -> Self {
+        let cache = cache();
+        let host = Host {
+            folder: tempfile::Builder::new().prefix("bvm").tempdir().unwrap(),
+            cache,
+        };
+        std::fs::create_dir(host.home()).unwrap();
+        let plugins = host.docker_config().join("cli-plugins");
+        std::fs::create_dir_all(&plugins).unwrap();
+        let compose = "docker/usr/libexec/docker/cli-plugins/docker-compose";
+        let from = host.cache.join(compose);
+        assert!(
+            from.exists(),
+            "{} is missing: `cargo xtask test` puts it there",
+            from.display()
+        );
+        std::os::unix::fs::symlink(from, plugins.join("docker-compose")).unwrap();
+        host
+    }
+
+    /// A folder for the test's own files.
+    pub fn scratch(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// `$HOME`.
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// `$DOCKER_CONFIG`.
+    pub fn docker_config(&self) -> PathBuf {
+        self.folder.path().join("docker")
+    }
+
+    /// Where berth keeps its state in this home.
+    pub fn berth_home(&self) -> PathBuf {
+        self.home().join(".local/share/berth")
+    }
+
+    /// A machine's folder.
+    pub fn machine(&self, name: &str) -> PathBuf {
+        self.berth_home().join("machines").join(name)
+    }
+
+    /// The folder with the docker CLI.
+    pub fn docker_folder(&self) -> PathBuf {
+        self.cache.join("docker/usr/bin")
+    }
+
+    /// `berth ARGUMENTS`, its words split at blanks.
+    pub fn berth(&self, arguments: &str) -> Run {
+        self.run(env!("CARGO_BIN_EXE_berth"), arguments)
+    }
+
+    /// `docker ARGUMENTS`, its words split at blanks: the ordinary client, by its current context.
+    pub fn docker(&self, arguments: &str) -> Run {
+        self.run("docker", arguments)
+    }
+
+    /// A line for this computer's shell.
+    pub fn shell(&self, line: &str) -> Run {
+        self.run("bash", "-euo pipefail -c").arg(line)
+    }
+
+    /// A line for this computer's shell on a terminal of 33 rows and 91 columns; what the terminal shows is stdout.
+    pub fn terminal(&self, line: &str) -> Run {
+        self.run("script", "-qec")
+            .arg(format!("stty rows 33 cols 91; {line}"))
+            .arg("/dev/null")
+    }
+
+    /// A line for a machine's shell.
+    pub fn inside(&self, machine: &str, line: &str) -> Run {
+        self.berth("ssh").args([machine, "--", line])
+    }
+
+    fn run(&self, program: &str, arguments: &str) -> Run {
+        let path = std::env::var("PATH").unwrap_or_default();
+        Run::new(program)
+            .args(arguments.split_whitespace())
+            .env("HOME", self.home())
+            .env("DOCKER_CONFIG", self.docker_config())
+            .env("BERTH_IMAGES", self.cache.join("images"))
+            .env("TMPDIR", self.scratch())
+            .env("BERTH", env!("CARGO_BIN_EXE_berth"))
+            .env("TERM", "xterm")
+            .env("PATH", format!("{}:{path}", self.docker_folder().display()))
+            .folder(self.scratch())
+    }
+
+    /// The machine's row of `berth ls --json`.
+    pub fn row(&self, name: &str) -> Value {
+        let rows: Value =
+            serde_json::from_str(&self.berth("ls --json --timeout 20").ok().stdout).unwrap();
+        let row = rows
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|row| row["name"] == name);
+        row.unwrap_or_else(|| panic!("no machine {name} in {rows:#}"))
+            .clone()
+    }
+
+    /// The machine's state by `berth ls`.
+    pub fn state(&self, name: &str) -> String {
+        self.row(name)["state"].as_str().unwrap().to_owned()
+    }
+
+    /// What the machine's supervisor says, by `berth status`.
+    pub fn supervisor(&self, name: &str) -> Value {
+        let out = self
+            .berth("status --json --timeout 20")
+            .arg(name)
+            .ok()
+            .stdout;
+        let rows: Value = serde_json::from_str(&out).unwrap();
+        rows[0]["supervisor"].clone()
+    }
+
+    /// The process id of the machine's QEMU.
+    pub fn qemu_pid(&self, name: &str) -> i32 {
+        let path = self.machine(name).join("vm/qemu.pid");
+        let text = std::fs::read_to_string(path).unwrap();
+        text.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Removes all machines and asserts that nothing is left of them.
+    pub fn finish(self) {
+        self.berth("rm --yes --all").deadline(ANSWER).ok();
+        assert_nothing_left(&self);
+    }
+
+    fn tell_logs(&self) {
+        let machines = std::fs::read_dir(self.berth_home().join("machines"));
+        for machine in machines.into_iter().flatten().flatten() {
+            for log in ["journal", "supervisor.log", "vm/qemu.log", "vm/console.log"] {
+                let path = machine.path().join(log);
+                if let Ok(bytes) = std::fs::read(&path) {
+                    let text = String::from_utf8_lossy(&bytes);
+                    let lines: Vec<&str> = text.lines().collect();
+                    println!("--- {}", path.display());
+                    println!("{}", lines[lines.len().saturating_sub(25)..].join("\n"));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell_logs();
+        }
+        // Only after a failure is there anything to end.
+        left::end_processes(self);
+    }
+}
+
+/// Where images and the docker client are kept between runs.
+fn cache() -> PathBuf {
+    match std::env::var_os("BERTH_TEST_CACHE") {
+        Some(folder) => PathBuf::from(folder),
+        None => {
+            PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache/berth-test")
+        }
+    }
+}
+
+/// An image by its name, or what `BERTH_TEST_IMAGES=NAME=REF,…` has stand for it.
+pub fn image(name: &str) -> String {
+    let instead = std::env::var("BERTH_TEST_IMAGES").unwrap_or_default();
+    let found = instead
+        .split(',')
+        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    found.unwrap_or(name).to_owned()
+}
+
+/// Waits until `look` finds something.
+#[track_caller]
+pub fn eventually<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(
+            begun.elapsed() < deadline,
+            "{what}: not within {deadline:?}"
+        );
+        std::thread::sleep(Duration::from_millis(250));
+    }
+}
