@@ -265,3 +265,13 @@ fn selectors_pick_machines() {
     );
     assert_eq!(picked(&[]), "b1 ");
 }
+
+#[test]
+fn a_vm_that_dies_while_it_boots_is_given_one_more_try() {
+    let world = World::new();
+    world
+        .create(&["web1", "-o", "frail=true"])
+        .ok()
+        .says("its sshd died; it is started once more");
+    assert_eq!(world.state("web1"), "running");
+}

@@ -258,7 +258,7 @@ hint: did you mean mute?
 $ berth create web2 --engine none --image WORLD/tiny.qcow2 -d sshd -o zzz=1
 exit 2
 berth: machine web2: the sshd driver has no option "zzz"
-hint: it has: mute, stubborn
+hint: it has: mute, stubborn, frail
 
 $ berth create web2 --engine none --image WORLD/tiny.qcow2 -d sshd -o mute=maybe
 exit 2

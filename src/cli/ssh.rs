@@ -56,13 +56,14 @@ pub async fn reachable(berth: &Berth, name: &str) -> Result<Opened> {
         .state(&opened.machine)
         .await
         .map_err(Error::driver(name))?;
-    // A machine that is being created can be looked into as soon as it has an address.
-    if state != State::Running || !opened.folder.ssh_config().exists() {
-        return Err(Error::NotRunning {
-            name: name.to_owned(),
-            state,
-        }
-        .into());
+    let name = name.to_owned();
+    if state != State::Running {
+        return Err(Error::NotRunning { name, state }.into());
+    }
+    // A machine that is being created can be looked into as soon as it was once connected to.
+    if !opened.folder.ssh_config().exists() {
+        let operation = "create".to_owned();
+        return Err(Error::Unfinished { name, operation }.into());
     }
     Ok(opened)
 }

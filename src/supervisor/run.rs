@@ -24,10 +24,12 @@ pub async fn run(berth: &Berth, name: &str) -> Result<()> {
     };
     let doing = format!("{} {name}", SUPERVISE);
     let lock = Lock::try_take(&opened.folder.supervisor_lock(), &doing)?;
-    let Ok(_lock) = lock else {
+    let Ok(lock) = lock else {
         // Another one won the race: it does the same work.
         return say_ready().await;
     };
+    // Held until the process is gone, not only until this function is: whoever waits for it waits for that.
+    std::mem::forget(lock);
     let path = opened.folder.engine_socket();
     let listener = socket::listen(&path).map_err(store::Error::io(&path))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(store::Error::io("SIGTERM"))?;

@@ -47,6 +47,7 @@ impl Sshd {
                 options: vec![
                     option("mute", "runs, but never answers"),
                     option("stubborn", "does not shut down when asked"),
+                    option("frail", "dies the first time that it boots"),
                 ],
             },
         }
@@ -191,6 +192,16 @@ impl Driver for Sshd {
             None if machine.file("sshd_config").exists() => State::Stopped,
             None => State::Missing,
         })
+    }
+
+    async fn ready(&self, machine: &Machine) -> Result<()> {
+        let died = machine.file("died");
+        if Self::flag(machine, "frail") && !died.exists() {
+            self.kill(machine).await?;
+            write(&died, b"once")?;
+            return Err(Error::failed("the guest", "its sshd died"));
+        }
+        Ok(())
     }
 
     async fn wait_stopped(&self, machine: &Machine) -> Result<Option<String>> {
