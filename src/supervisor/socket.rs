@@ -19,9 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// A spare stream is kept this long after the last client: engines end idle connections after minutes.
 const SPARE_KEPT: Duration = Duration::from_secs(30);
 
-/// A client that takes longer than this is not waited for before a spare stream is opened.
-const SHORT: Duration = Duration::from_millis(250);
-
 /// What a connection copies at a time (bytes).
 const BUFFER: usize = 32 << 10;
 
@@ -75,15 +72,10 @@ async fn forward(mut client: UnixStream, mut link: Link, streams: Arc<Streams>) 
             .await
             .map_err(io::Error::other)?,
     };
-    let copy = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut stream, BUFFER, BUFFER);
-    let mut copy = std::pin::pin!(copy);
-    // The guest's CPU is this client's first.
-    let short = tokio::time::timeout(SHORT, &mut copy).await;
-    tokio::spawn(streams.keep_spare(session));
-    match short {
-        Ok(done) => done.map(drop),
-        Err(_) => copy.await.map(drop),
-    }
+    tokio::spawn(streams.clone().keep_spare(session));
+    tokio::io::copy_bidirectional_with_sizes(&mut client, &mut stream, BUFFER, BUFFER)
+        .await
+        .map(drop)
 }
 
 /// Streams to the engine. One is opened ahead of the next client, since opening takes a round trip to the guest.
