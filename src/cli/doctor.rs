@@ -64,7 +64,7 @@ pub async fn make_ready(
     progress: &dyn Progress,
 ) -> Result<()> {
     progress.phase("Checking this computer");
-    let checks = examine(berth, driver).await?;
+    let mut checks = examine(berth, driver).await?;
     for check in checks
         .iter()
         .filter(|check| check.subject == "acceleration")
@@ -80,9 +80,9 @@ pub async fn make_ready(
         }
         install(&lacking, yes, screen).await?;
         progress.phase("Checking this computer");
+        checks = examine(berth, driver).await?;
     }
-    let still = examine(berth, driver).await?;
-    let bad: Vec<&str> = still
+    let bad: Vec<&str> = checks
         .iter()
         .filter(|check| check.verdict == Verdict::Bad)
         .map(|check| check.detail.as_str())

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_driver_api::{Driver, Machine};
-use berth_provision::ssh::{Session, Target};
+use berth_provision::ssh::Session;
 use tokio::sync::watch;
 
 use super::status::Board;
+use crate::machine::Opened;
 
 /// How long one attempt may take; the guest may be rebooting.
 const ATTEMPT: Duration = Duration::from_secs(60);
@@ -19,17 +19,12 @@ pub struct Link {
 }
 
 impl Link {
-    /// Keeps a connection to `machine` up for as long as the returned future runs.
-    pub fn new(
-        driver: Arc<dyn Driver>,
-        machine: Machine,
-        target: impl Fn(berth_driver_api::Address) -> Target + Send + 'static,
-        board: Arc<Board>,
-    ) -> (Self, impl Future<Output = ()>) {
+    /// Keeps a connection to the machine up for as long as the returned future runs.
+    pub fn new(opened: Arc<Opened>, board: Arc<Board>) -> (Self, impl Future<Output = ()>) {
         let (sender, current) = watch::channel(None);
         let keep = async move {
             loop {
-                match connect(&*driver, &machine, &target).await {
+                match connect(&opened).await {
                     Ok(session) => {
                         tracing::info!("connected");
                         board.connection(None);
@@ -64,13 +59,10 @@ impl Link {
     }
 }
 
-async fn connect(
-    driver: &dyn Driver,
-    machine: &Machine,
-    target: &impl Fn(berth_driver_api::Address) -> Target,
-) -> Result<Session, String> {
-    let address = driver.address(machine).await.map_err(|e| e.to_string())?;
-    Session::connect(&target(address), ATTEMPT)
+async fn connect(opened: &Opened) -> Result<Session, String> {
+    // Asked anew each time: a machine that was started again may have another port.
+    let target = opened.target().await.map_err(|error| error.to_string())?;
+    Session::connect(&target, ATTEMPT)
         .await
         .map_err(|error| error.to_string())
 }

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use berth_provision::ssh::{Key, Target};
 use tokio::io::AsyncWriteExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::link::Link;
 use super::status::Board;
 use super::{ports, socket};
-use crate::context::ssh_config;
 use crate::machine::{Berth, Error, LISTENS, Result, SUPERVISE};
 use crate::store::{self, Lock};
 
@@ -18,7 +16,7 @@ use crate::store::{self, Lock};
 /// # Errors
 /// If the machine is not there, has no engine, or its socket cannot be made.
 pub async fn run(berth: &Berth, name: &str) -> Result<()> {
-    let opened = berth.open(name).await?;
+    let opened = Arc::new(berth.open(name).await?);
     let Some(engine) = opened.record.engine_socket().map(str::to_owned) else {
         return Err(Error::NoEngine(name.to_owned()));
     };
@@ -34,23 +32,7 @@ pub async fn run(berth: &Berth, name: &str) -> Result<()> {
     let listener = socket::listen(&path).map_err(store::Error::io(&path))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(store::Error::io("SIGTERM"))?;
     let board = Arc::new(Board::new(&opened.folder.supervisor_status()));
-    let (key, known_hosts) = (opened.folder.key(), opened.folder.known_hosts());
-    let alias = ssh_config::alias(name);
-    let target = move |address: berth_driver_api::Address| Target {
-        host: address.host,
-        port: address.port,
-        user: address.user,
-        key: Key::File(key.clone()),
-        known_hosts: known_hosts.clone(),
-        host_key_alias: Some(alias.clone()),
-        jump: Vec::new(),
-    };
-    let (link, keep) = Link::new(
-        opened.driver.clone(),
-        opened.machine.clone(),
-        target,
-        board.clone(),
-    );
+    let (link, keep) = Link::new(opened.clone(), board.clone());
     say_ready().await?;
     tokio::select! {
         stopped = opened.driver.wait_stopped(&opened.machine) => match stopped {
