@@ -110,6 +110,7 @@ impl Image {
             kernel: file(KERNEL),
             initrd: file(INITRD),
             cmdline: self.content.cmdline.clone(),
+            driver_kernel: None,
         }
     }
 

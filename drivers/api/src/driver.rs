@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Machine, Progress, Result};
+use crate::{DiskFormat, Error, Machine, Progress, Result};
 
 /// Makes and drives machines on one kind of hypervisor.
 #[async_trait]
@@ -81,6 +81,19 @@ pub struct Info {
     pub capabilities: Capabilities,
     /// The options it takes by `-o KEY=VALUE`.
     pub options: Vec<OptionSpec>,
+    /// In which form it takes images; for drivers with the capability `images`.
+    #[serde(default)]
+    pub needs: Needs,
+}
+
+/// The form in which a driver takes images. Whoever calls the driver sees to it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Needs {
+    /// The disk's format, if it takes one only; a stored image is converted once.
+    pub disk: Option<DiskFormat>,
+    /// The name of the image that holds this driver's own kernel, if it cannot boot the guest image's.
+    pub kernel: Option<String>,
 }
 
 /// Optional abilities. What is not declared is refused before anything is done.
@@ -342,6 +355,7 @@ mod tests {
             name: "qemu".into(),
             description: String::new(),
             capabilities: Capabilities::default(),
+            needs: Needs::default(),
             options: vec![
                 option(
                     "network",

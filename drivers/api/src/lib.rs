@@ -18,9 +18,9 @@ pub mod process;
 mod progress;
 
 pub use driver::{
-    Address, Capabilities, Credential, Driver, Finding, Info, OptionKind, OptionSpec, Probe, State,
-    check_options,
+    Address, Capabilities, Credential, Driver, Finding, Info, Needs, OptionKind, OptionSpec, Probe,
+    State, check_options,
 };
 pub use error::{Error, Result};
-pub use machine::{BootImage, DiskFormat, Machine, Spec};
+pub use machine::{BootImage, DiskFormat, DriverKernel, Machine, Spec};
 pub use progress::{Progress, Silent};

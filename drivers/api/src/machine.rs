@@ -65,6 +65,18 @@ pub struct BootImage {
     pub initrd: Option<PathBuf>,
     /// Kernel parameters that go with `kernel`, without a console.
     pub cmdline: Option<String>,
+    /// The driver's own kernel, where it asked for one by [`crate::Needs::kernel`].
+    #[serde(default)]
+    pub driver_kernel: Option<DriverKernel>,
+}
+
+/// A stored image that holds a kernel made for one driver, in place of the guest image's own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DriverKernel {
+    /// `sha256:` and 64 hex digits.
+    pub digest: String,
+    /// The folder of its files, which are read-only; what they are called is between the kernel's recipe and the driver.
+    pub folder: PathBuf,
 }
 
 /// Disk file formats that drivers accept.

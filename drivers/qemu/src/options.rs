@@ -1,7 +1,7 @@
 //! The driver's options, and what they and the image come to for a machine.
 
 use berth_driver_api::{
-    Capabilities, Error, Info, Machine, OptionKind, OptionSpec, Result, check_options,
+    Capabilities, Error, Info, Machine, Needs, OptionKind, OptionSpec, Result, check_options,
 };
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +102,7 @@ pub(crate) fn info() -> Info {
             console: true,
             ..Capabilities::default()
         },
+        needs: Needs::default(),
         options: vec![
             option(
                 "accel",

@@ -68,6 +68,7 @@ async fn a_real_guest_comes_up_obeys_and_shuts_down() {
                 kernel: Some(image.join("vmlinuz")),
                 initrd: Some(image.join("initrd")),
                 cmdline: Some(word("cmdline")),
+                driver_kernel: None,
             }),
             options,
         },

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use berth_driver_api::ports::Ports;
 use berth_driver_api::{
-    Address, Capabilities, Credential, Driver, Error, Finding, Info, Machine, OptionKind,
+    Address, Capabilities, Credential, Driver, Error, Finding, Info, Machine, Needs, OptionKind,
     OptionSpec, Probe, Progress, Result, State, check_options, process,
 };
 use nix::sys::signal::{Signal, kill};
@@ -44,6 +44,7 @@ impl Sshd {
                     console: true,
                     ..Capabilities::default()
                 },
+                needs: Needs::default(),
                 options: vec![
                     option("mute", "runs, but never answers"),
                     option("stubborn", "does not shut down when asked"),

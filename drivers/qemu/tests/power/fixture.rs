@@ -79,6 +79,7 @@ impl Fixture {
                     kernel: Some(self.path().join("kernel")),
                     initrd: None,
                     cmdline: Some("quiet".into()),
+                    driver_kernel: None,
                 }),
                 options: BTreeMap::from([("accel".into(), "tcg".into())]),
             },
