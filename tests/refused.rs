@@ -289,12 +289,12 @@ berth: --disk: 1 MiB is smaller than the image, which has 8 MiB
 $ berth create web2 -d vmware
 exit 3
 berth: there is no driver vmware
-hint: there are: qemu, sshd
+hint: there are: qemu, uml, sshd
 
 $ berth create web2 -d ../sh
 exit 3
 berth: there is no driver ../sh
-hint: there are: qemu, sshd
+hint: there are: qemu, uml, sshd
 
 $ berth create web2 -d sshd --engine dokcer
 exit 2

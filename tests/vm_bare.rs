@@ -14,7 +14,7 @@ const INSTALL: Duration = Duration::from_secs(1800);
 #[test]
 #[ignore = "boots VMs; cargo xtask test runs it"]
 fn an_engine_is_installed_in_bare_machines() {
-    let host = Host::new();
+    let host = Host::with("uml");
     std::thread::scope(|scope| {
         for (name, reference) in [("trixie", "debian-13"), ("bookworm", "debian-12")] {
             let host = &host;

@@ -24,7 +24,7 @@ fn killed_at(host: &Host, step: &str, command: &str) {
 #[test]
 #[ignore = "boots VMs; cargo xtask test runs it"]
 fn a_create_killed_with_its_vm_running_is_removed_without_a_trace() {
-    let host = Host::new();
+    let host = Host::with("uml");
     let create = format!("create gone --image {}", image("debian-13-docker"));
     for step in ["create:disk:work", "create:power:work"] {
         killed_at(&host, step, &create);
@@ -44,7 +44,7 @@ fn a_create_killed_with_its_vm_running_is_removed_without_a_trace() {
 #[test]
 #[ignore = "boots VMs; cargo xtask test runs it"]
 fn an_interrupted_create_says_what_is_left_and_is_removed() {
-    let host = Host::new();
+    let host = Host::with("uml");
     let mut child = host
         .berth("create cut --image")
         .arg(image("debian-13-docker"))
@@ -75,16 +75,12 @@ fn an_interrupted_create_says_what_is_left_and_is_removed() {
 #[test]
 #[ignore = "boots VMs; cargo xtask test runs it"]
 fn every_operation_that_was_killed_is_finished_by_the_next_one() {
-    let host = Host::new();
+    let host = Host::with("uml");
     let create = format!("create vm1 --image {}", image("debian-13-docker"));
     killed_at(&host, "create:power:work", &create);
-    let qemu = host.qemu_pid("vm1");
+    let vm = host.vm_pid("vm1");
     host.berth("create --resume vm1").deadline(BOOT).ok();
-    assert_eq!(
-        host.qemu_pid("vm1"),
-        qemu,
-        "the VM that ran already is used"
-    );
+    assert_eq!(host.vm_pid("vm1"), vm, "the VM that ran already is used");
     assert_eq!(host.state("vm1"), "running");
     host.docker("--context vm1 version").ok();
     host.berth("create --resume vm1")

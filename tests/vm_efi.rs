@@ -9,7 +9,7 @@ use vm::{BOOT, Host, image, short_docker_list};
 #[test]
 #[ignore = "boots VMs; cargo xtask test runs it"]
 fn a_machine_boots_through_firmware() {
-    let host = Host::new();
+    let host = Host::with("qemu");
     host.berth("create efi -o boot=efi --image")
         .arg(image("debian-13-docker"))
         .deadline(BOOT)

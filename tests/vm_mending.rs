@@ -16,8 +16,18 @@ const PORT: u16 = 17_811;
 
 #[test]
 #[ignore = "boots VMs; cargo xtask test runs it"]
-fn a_machine_is_mended() {
-    let host = Host::new();
+fn a_qemu_machine_is_mended() {
+    a_machine_is_mended("qemu");
+}
+
+#[test]
+#[ignore = "boots VMs; cargo xtask test runs it"]
+fn a_uml_machine_is_mended() {
+    a_machine_is_mended("uml");
+}
+
+fn a_machine_is_mended(driver: &'static str) {
+    let host = Host::with(driver);
     host.berth("create vm1 --image")
         .arg(image("debian-13-docker"))
         .deadline(BOOT)
@@ -40,7 +50,7 @@ fn a_machine_is_mended() {
             ("the supervisor is killed", supervisor_killed),
             ("the engine is restarted", engine_restarted),
             ("the guest reboots itself", rebooted_from_inside),
-            ("QEMU is killed", qemu_killed),
+            ("the VM is killed", vm_killed),
             ("an orderly stop and start", stopped_and_started),
             ("berth kill", killed),
         ],
@@ -97,7 +107,7 @@ fn engine_restarted(host: &Host) {
 
 fn rebooted_from_inside(host: &Host) {
     let before = boot_id(host);
-    let qemu = host.qemu_pid("vm1");
+    let vm = host.vm_pid("vm1");
     // The connection may end before the command does.
     host.inside("vm1", "systemctl reboot").run();
     // No berth command in between: the same context works again by itself.
@@ -114,7 +124,7 @@ fn rebooted_from_inside(host: &Host) {
     });
     assert!(!engine.trim().is_empty());
     web_answers();
-    assert_eq!(host.qemu_pid("vm1"), qemu, "it is the same VM");
+    assert_eq!(host.vm_pid("vm1"), vm, "it is the same VM");
     let row = host.row("vm1");
     assert_eq!(
         (row["state"].as_str(), row["error"].is_null()),
@@ -122,8 +132,8 @@ fn rebooted_from_inside(host: &Host) {
     );
 }
 
-fn qemu_killed(host: &Host) {
-    kill(Pid::from_raw(host.qemu_pid("vm1")), Signal::SIGKILL).unwrap();
+fn vm_killed(host: &Host) {
+    kill(Pid::from_raw(host.vm_pid("vm1")), Signal::SIGKILL).unwrap();
     let listed = host.berth("ls --json --timeout 20").ok();
     assert!(
         listed.stdout.contains("\"state\": \"stopped\""),

@@ -13,7 +13,7 @@ use vm::{Host, assert_nothing_left, image};
 #[test]
 #[ignore = "boots VMs; cargo xtask test runs it"]
 fn a_guest_that_never_answers_ends_in_a_clear_error() {
-    let host = Host::new();
+    let host = Host::with("qemu");
     // Imported images go to a store of this test's own.
     let images = host.scratch().join("images");
     host.shell("qemu-img create -q -f qcow2 empty.qcow2 1G")
@@ -51,7 +51,7 @@ fn a_guest_that_never_answers_ends_in_a_clear_error() {
 #[test]
 #[ignore = "boots VMs; cargo xtask test runs it"]
 fn without_qemu_it_is_said_what_is_missing_and_nothing_is_made() {
-    let host = Host::new();
+    let host = Host::with("qemu");
     let path = path_without_qemu(host.scratch());
     let berth = |line: &str| host.berth(line).env("PATH", &path);
     let image = image("debian-13-docker");

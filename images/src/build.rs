@@ -1,18 +1,22 @@
-//! Makes an image of a recipe: packages → root file system → initrd → disk.
+//! Makes an image of a recipe: packages → root file system → initrd → disk, or packages → kernel.
 
 mod cpio;
 mod disk;
 mod initrd;
 mod modules;
 mod overlay;
+mod packages;
 mod rootfs;
+mod uml;
 
 use std::path::Path;
 
 use async_trait::async_trait;
-use berth_driver_api::Progress;
+use berth_driver_api::{DiskFormat, Progress};
 
-use crate::{Error, Recipe, Result};
+use crate::recipe::Family;
+use crate::run::{command, run_quietly};
+use crate::{Error, KernelInfo, Recipe, Result};
 
 /// The programs that building needs, by the names that are looked up on PATH.
 pub const BUILD_TOOLS: &[&str] = &[
@@ -26,14 +30,17 @@ pub const BUILD_TOOLS: &[&str] = &[
     "qemu-img",
 ];
 
+/// The programs that building a kernel for the driver `uml` needs; as an ordinary user, `fakeroot` too.
+pub const KERNEL_BUILD_TOOLS: &[&str] = &["apt-get", "dpkg-deb", "patchelf", "strip", "mke2fs"];
+
 /// What building needs besides [`BUILD_TOOLS`] when it is not run by root.
 pub const ROOTLESS_BUILD_TOOLS: &[&str] = &["fakeroot", "newuidmap", "unshare"];
 
 /// Makes images. The store's tests have one of their own.
 #[async_trait]
 pub trait Builder: Send + Sync {
-    /// Makes `disk.qcow2`, `vmlinuz` and `initrd` in `out`, with `work` for everything else. Both folders are empty and
-    /// on the store's disk. Dropping the future ends everything that it started.
+    /// Makes the image's files in `out` (for a guest `disk.qcow2`, `vmlinuz` and `initrd`), with `work` for everything
+    /// else. Both folders are empty and on the store's disk. Dropping the future ends everything that it started.
     async fn build(
         &self,
         recipe: &Recipe,
@@ -42,22 +49,45 @@ pub trait Builder: Send + Sync {
         out: &Path,
         progress: &dyn Progress,
     ) -> Result<Built>;
+
+    /// Writes the disk `from` to the file `to`, in the format beside each. Unused parts take no space.
+    async fn convert(&self, from: (&Path, DiskFormat), to: (&Path, DiskFormat)) -> Result<()> {
+        let mut convert = command("qemu-img")?;
+        convert
+            .args(["convert", "-f", from.1.name(), "-O", to.1.name()])
+            .args([from.0, to.0]);
+        run_quietly("qemu-img", convert)
+            .await
+            .map_err(|error| rootfs::explain(error, "", to.0))
+    }
 }
 
 /// What the store needs to know of a built image besides its files.
 #[derive(Debug, Clone)]
 pub struct Built {
-    /// The disk's size as the guest sees it, in bytes.
-    pub virtual_size: u64,
-    /// Kernel parameters for direct boot, without a console.
-    pub cmdline: String,
-    /// The operating system with its point release, as its own `os-release` says.
+    /// The operating system with its point release, as its own `os-release` says, or the kernel with its version.
     pub os: String,
-    /// The engine's version, if the recipe brings one and its package is known.
-    pub engine_version: Option<String>,
+    /// Which kind of image it is.
+    pub made: Made,
 }
 
-/// Builds with `mmdebstrap`, as root or, with user namespaces, as anyone.
+/// The kinds of image, with what is particular to each.
+#[derive(Debug, Clone)]
+pub enum Made {
+    /// A guest's disk.
+    Disk {
+        /// The disk's size as the guest sees it, in bytes.
+        virtual_size: u64,
+        /// Kernel parameters for direct boot, without a console.
+        cmdline: String,
+        /// The engine's version, if the recipe brings one and its package is known.
+        engine_version: Option<String>,
+    },
+    /// A driver's kernel.
+    Kernel(KernelInfo),
+}
+
+/// Builds guests with `mmdebstrap` and kernels with `apt-get`, as root or, with user namespaces, as anyone.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Mmdebstrap;
 
@@ -72,11 +102,14 @@ impl Builder for Mmdebstrap {
         progress: &dyn Progress,
     ) -> Result<Built> {
         let names = Names::of(arch).ok_or_else(|| unsupported(recipe, arch))?;
+        if recipe.family == Family::Uml {
+            return uml::make(recipe, arch, &names, work, out, progress).await;
+        }
         let kernel_package = recipe
             .kernel
             .get(arch)
             .ok_or_else(|| unsupported(recipe, arch))?;
-        require_tools()?;
+        require(BUILD_TOOLS, ROOTLESS_BUILD_TOOLS)?;
 
         let rootfs = rootfs::make(recipe, kernel_package, &names, work, progress).await?;
         progress.phase("Making the initrd");
@@ -88,7 +121,9 @@ impl Builder for Mmdebstrap {
         progress.phase("Making the file system");
         let virtual_size = recipe
             .disk
-            .bytes()
+            .as_ref()
+            .ok_or_else(|| "it has no [disk]".to_owned())
+            .and_then(|disk| disk.bytes())
             .map_err(|detail| Error::recipe(&recipe.name, detail))?;
         let disk = disk::Disk {
             work,
@@ -100,10 +135,12 @@ impl Builder for Mmdebstrap {
         };
         disk.make(recipe, &rootfs, &kernel, progress).await?;
         Ok(Built {
-            virtual_size,
-            cmdline: recipe.cmdline.join(" "),
             os: rootfs.os(recipe),
-            engine_version: rootfs.engine_version(recipe),
+            made: Made::Disk {
+                virtual_size,
+                cmdline: recipe.cmdline.join(" "),
+                engine_version: rootfs.engine_version(recipe),
+            },
         })
     }
 }
@@ -143,9 +180,12 @@ impl Names {
     }
 }
 
-/// The program of the initrd, which an image's identity depends on as on its recipe.
-pub(crate) fn init_script() -> &'static str {
-    initrd::INIT
+/// The programs of the initrd, which an image's identity depends on as on its recipe.
+pub(crate) fn init_script(recipe: &Recipe) -> &'static str {
+    match recipe.family {
+        Family::Debian => initrd::INIT,
+        Family::Uml => uml::SCRIPTS,
+    }
 }
 
 fn unsupported(recipe: &Recipe, arch: &str) -> Error {
@@ -155,13 +195,13 @@ fn unsupported(recipe: &Recipe, arch: &str) -> Error {
     }
 }
 
-fn require_tools() -> Result<()> {
-    let rootless: &[&str] = if nix::unistd::Uid::effective().is_root() {
-        &[]
-    } else {
-        ROOTLESS_BUILD_TOOLS
+/// Refuses to start without the programs `tools` and, for an ordinary user, `rootless`.
+fn require(tools: &[&str], rootless: &[&str]) -> Result<()> {
+    let rootless = match nix::unistd::Uid::effective().is_root() {
+        true => &[],
+        false => rootless,
     };
-    match BUILD_TOOLS
+    match tools
         .iter()
         .chain(rootless)
         .find(|tool| berth_driver_api::process::find(tool).is_none())
@@ -171,4 +211,10 @@ fn require_tools() -> Result<()> {
         }),
         None => Ok(()),
     }
+}
+
+/// An ordinary user's PATH may lack the folders of mke2fs.
+fn with_system_path(command: &mut tokio::process::Command) {
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
 }

@@ -279,13 +279,18 @@ mod tests {
     fn berth_brings_its_recipes() {
         let catalog = Catalog::load(Some(Path::new("/nonexistent"))).unwrap();
         let names: Vec<&str> = catalog.recipes().map(|r| r.name.as_str()).collect();
-        assert_eq!(names, ["debian-12", "debian-13", "debian-13-docker"]);
+        assert_eq!(
+            names,
+            ["debian-12", "debian-13", "debian-13-docker", "uml-kernel"]
+        );
         assert_eq!(catalog.default_name(), "debian-13-docker");
         let docker = catalog.recipe("debian").unwrap();
         assert_eq!(docker.engine.as_ref().unwrap().kind, "docker");
         assert!(docker.packages.iter().any(|p| p == "openssh-server"));
         for recipe in catalog.recipes() {
-            assert!(recipe.hash("x86_64").is_ok() && recipe.kernel.contains_key("aarch64"));
+            let anywhere = recipe.disk.is_some();
+            assert_eq!(recipe.kernel.contains_key("aarch64"), anywhere);
+            assert!(recipe.hash("x86_64").is_ok() && recipe.kernel.contains_key("x86_64"));
         }
     }
 

@@ -99,6 +99,17 @@ pub enum Error {
         reason: String,
     },
 
+    /// A kernel where a guest's disk is wanted, or the other way round.
+    #[error("the image {reference} is {is}, not {wanted}")]
+    WrongKind {
+        /// What was asked for.
+        reference: String,
+        /// What it is.
+        is: &'static str,
+        /// What was wanted of it.
+        wanted: &'static str,
+    },
+
     /// Machines are made of it.
     #[error("the image {reference} is in use by {}", machines.join(", "))]
     InUse {

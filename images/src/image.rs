@@ -5,11 +5,13 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use berth_driver_api::{BootImage, DiskFormat};
+use berth_driver_api::{BootImage, DiskFormat, DriverKernel};
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Error, Result};
+use crate::{Digest, Error, KernelInfo, Result};
 
+/// What a stored disk can be converted to.
+const CONVERTED: &[DiskFormat] = &[DiskFormat::Raw];
 pub(crate) const DISK: &str = "disk.qcow2";
 pub(crate) const KERNEL: &str = "vmlinuz";
 pub(crate) const INITRD: &str = "initrd";
@@ -31,7 +33,7 @@ pub struct Engine {
     pub version: Option<String>,
 }
 
-/// An image in the store.
+/// An image in the store: a guest's disk, or a kernel that a driver boots guests with.
 #[derive(Debug, Clone, Serialize)]
 pub struct Image {
     /// What the user calls it; the digest if it has no name.
@@ -42,9 +44,9 @@ pub struct Image {
     pub digest: Digest,
     /// The guest's architecture as `uname -m` says it.
     pub arch: String,
-    /// The disk's size as the guest sees it, in bytes.
+    /// The disk's size as the guest sees it, in bytes; 0 for a kernel, which has none.
     pub virtual_size: u64,
-    /// What it takes on this computer's disk, in bytes.
+    /// What it takes on this computer's disk, in bytes, with the formats that its disk was converted to.
     pub size_on_disk: u64,
     /// When it was built or imported, RFC 3339.
     pub created: String,
@@ -54,6 +56,9 @@ pub struct Image {
     pub engine: Option<Engine>,
     /// The operating system, for people.
     pub os: String,
+    /// What the kernel can do; `None` for a guest's disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<KernelInfo>,
     #[serde(skip)]
     folder: PathBuf,
     #[serde(skip)]
@@ -67,9 +72,14 @@ pub struct Image {
 pub(crate) struct Content {
     pub(crate) version: u32,
     pub(crate) arch: String,
-    pub(crate) format: DiskFormat,
-    pub(crate) virtual_size: u64,
+    /// What only a disk has, or only a kernel, is left out of the other's digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) format: Option<DiskFormat>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) virtual_size: Option<u64>,
     pub(crate) cmdline: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kernel: Option<KernelInfo>,
     /// By file name.
     pub(crate) files: BTreeMap<String, Digest>,
 }
@@ -85,6 +95,14 @@ pub(crate) struct Description {
     pub(crate) content: Content,
 }
 
+/// The disk's file in a format; every image is stored as qcow2.
+fn disk_file(format: DiskFormat) -> &'static str {
+    match format {
+        DiskFormat::Qcow2 => DISK,
+        DiskFormat::Raw => "disk.raw",
+    }
+}
+
 impl Content {
     pub(crate) fn digest(&self) -> Digest {
         // Plain data with text keys: it cannot fail to become JSON.
@@ -93,24 +111,70 @@ impl Content {
 }
 
 impl Image {
-    /// What a driver needs of the image.
-    pub fn boot_image(&self) -> BootImage {
+    /// What a driver needs of a guest's image, with the disk as it is stored.
+    ///
+    /// # Errors
+    /// [`Error::WrongKind`] if the image is a kernel.
+    pub fn boot_image(&self) -> Result<BootImage> {
+        let Content {
+            format: Some(format),
+            virtual_size: Some(virtual_size),
+            ..
+        } = self.content
+        else {
+            return Err(self.wrong_kind("a kernel", "a guest's disk"));
+        };
         let file = |name: &str| {
             self.content
                 .files
                 .contains_key(name)
                 .then(|| self.folder.join(name))
         };
-        BootImage {
+        Ok(BootImage {
             digest: self.digest.to_string(),
             arch: self.arch.clone(),
             disk: self.folder.join(DISK),
-            format: self.content.format,
-            virtual_size: self.virtual_size,
+            format,
+            virtual_size,
             kernel: file(KERNEL),
             initrd: file(INITRD),
             cmdline: self.content.cmdline.clone(),
             driver_kernel: None,
+        })
+    }
+
+    /// As [`Image::boot_image`], with the disk in `format`: where [`crate::Store::disk_as`] makes it, or has made it.
+    ///
+    /// # Errors
+    /// As [`Image::boot_image`].
+    pub fn boot_image_as(&self, format: DiskFormat) -> Result<BootImage> {
+        let stored = self.boot_image()?;
+        Ok(BootImage {
+            disk: self.folder.join(disk_file(format)),
+            format,
+            ..stored
+        })
+    }
+
+    /// What a driver needs of a kernel's image.
+    ///
+    /// # Errors
+    /// [`Error::WrongKind`] if the image is a guest's disk.
+    pub fn driver_kernel(&self) -> Result<DriverKernel> {
+        match self.kernel {
+            Some(_) => Ok(DriverKernel {
+                digest: self.digest.to_string(),
+                folder: self.folder.clone(),
+            }),
+            None => Err(self.wrong_kind("a guest's disk", "a kernel")),
+        }
+    }
+
+    fn wrong_kind(&self, is: &'static str, wanted: &'static str) -> Error {
+        Error::WrongKind {
+            reference: self.reference.clone(),
+            is,
+            wanted,
         }
     }
 
@@ -139,17 +203,23 @@ impl Image {
                 .map_err(|error| damaged(format!("{name}: {error}")))?;
             size_on_disk += metadata.blocks() * 512;
         }
+        for format in CONVERTED {
+            if let Ok(metadata) = fs::metadata(folder.join(disk_file(*format))) {
+                size_on_disk += metadata.blocks() * 512;
+            }
+        }
         Ok(Image {
             reference: names.first().cloned().unwrap_or_else(|| digest.to_string()),
             names,
             digest: digest.clone(),
             arch: description.content.arch.clone(),
-            virtual_size: description.content.virtual_size,
+            virtual_size: description.content.virtual_size.unwrap_or(0),
             size_on_disk,
             created: description.created,
             recipe: description.recipe,
             engine: description.engine,
             os: description.os,
+            kernel: description.content.kernel.clone(),
             folder: folder.to_owned(),
             recipe_hash: description.recipe_hash,
             content: description.content,

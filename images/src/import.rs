@@ -62,9 +62,10 @@ impl Store {
             content: Content {
                 version: 1,
                 arch: HOST_ARCH.to_owned(),
-                format: DiskFormat::Qcow2,
-                virtual_size,
+                format: Some(DiskFormat::Qcow2),
+                virtual_size: Some(virtual_size),
                 cmdline: None,
+                kernel: None,
                 files: Default::default(),
             },
         };

@@ -1,4 +1,4 @@
-//! Guest images: named, built from recipes that are data, digest-checked, stored once.
+//! Guest images and drivers' kernels: named, built from recipes that are data, digest-checked, stored once.
 //!
 //! A [`Catalog`] knows the recipes that berth brings and those of the user's folder. A [`Store`] keeps finished
 //! images by the digest of their content; [`Store::ensure`] finds an image there or builds it.
@@ -10,6 +10,7 @@ mod embedded;
 mod error;
 mod image;
 mod import;
+mod kernel;
 mod lock;
 mod recipe;
 mod reference;
@@ -17,12 +18,15 @@ mod run;
 mod store;
 mod workspace;
 
-pub use build::{BUILD_TOOLS, Builder, Built, Mmdebstrap, ROOTLESS_BUILD_TOOLS};
+pub use build::{
+    BUILD_TOOLS, Builder, Built, KERNEL_BUILD_TOOLS, Made, Mmdebstrap, ROOTLESS_BUILD_TOOLS,
+};
 pub use catalog::Catalog;
 pub use digest::Digest;
 pub use error::{Error, Result};
 pub use image::{Engine, Image};
-pub use recipe::{MIRROR_VARIABLE, Recipe};
+pub use kernel::KernelInfo;
+pub use recipe::{Family, MIRROR_VARIABLE, Recipe};
 pub use reference::Reference;
 pub use store::Store;
 

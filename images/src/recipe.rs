@@ -25,7 +25,7 @@ pub struct Recipe {
     /// The operating system, for people: `Debian 13`.
     #[serde(default)]
     pub os: String,
-    /// How it is built; `debian` is the only family so far.
+    /// What it makes, and how.
     pub family: Family,
     /// The distribution's release.
     pub suite: String,
@@ -39,6 +39,10 @@ pub struct Recipe {
     /// Further package sources, as lines of `sources.list`.
     #[serde(default)]
     pub sources: Vec<String>,
+    /// Whether an archive's list that is past its date is refused. Signatures are checked in any case.
+    // The default is left out, so that it changes no hash.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub check_valid_until: bool,
     /// What is installed besides the essential packages and the kernel.
     pub packages: Vec<String>,
     /// Packages that upgrades inside the guest leave alone; `@kernel` is the kernel's.
@@ -47,11 +51,13 @@ pub struct Recipe {
     /// The kernel's package by architecture.
     pub kernel: BTreeMap<String, String>,
     /// Kernel parameters, without a console.
+    #[serde(default)]
     pub cmdline: Vec<String>,
     /// The initrd's drivers.
     pub initrd: Initrd,
-    /// The disk.
-    pub disk: Disk,
+    /// The disk; `None` for a recipe of a kernel.
+    #[serde(default)]
+    pub disk: Option<Disk>,
     /// The engine that the packages bring, if any.
     #[serde(default)]
     pub engine: Option<Engine>,
@@ -75,12 +81,14 @@ pub struct Recipe {
     pub files: Vec<RecipeFile>,
 }
 
-/// The kind of operating system that a recipe builds.
+/// What a recipe builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Family {
-    /// Debian and what is laid out like it.
+    /// A guest's disk: Debian and what is laid out like it.
     Debian,
+    /// A kernel for the driver `uml`: User Mode Linux as Debian packages it.
+    Uml,
 }
 
 /// What the initrd loads.
@@ -91,6 +99,7 @@ pub struct Initrd {
     #[serde(default)]
     pub modules: Vec<String>,
     /// Groups of modules, loaded if there is a device that the first one drives.
+    #[serde(default)]
     pub drivers: Vec<Vec<String>>,
     /// Files of the root file system that are read ahead, while the CPUs but one have nothing to do yet.
     #[serde(default)]
@@ -149,6 +158,10 @@ fn default_mode() -> String {
     "0644".into()
 }
 
+fn yes() -> bool {
+    true
+}
+
 impl RecipeFile {
     /// The permissions as a number; the catalog has checked them.
     pub(crate) fn permissions(&self) -> u32 {
@@ -160,7 +173,7 @@ impl Recipe {
     /// Changes whenever an image built of it for `arch` would be another one.
     pub fn hash(&self, arch: &str) -> Result<Digest> {
         let canonical =
-            serde_json::to_vec(&(BUILDER_VERSION, arch, crate::build::init_script(), self))
+            serde_json::to_vec(&(BUILDER_VERSION, arch, crate::build::init_script(self), self))
                 .map_err(|error| Error::recipe(&self.name, error))?;
         Ok(Digest::of(&canonical))
     }
@@ -175,7 +188,7 @@ impl Recipe {
 
     /// Refuses what would only fail in the middle of a build, or write outside the image.
     pub(crate) fn check(&self) -> Result<(), String> {
-        self.disk.bytes()?;
+        self.check_family()?;
         for url in [&self.mirror, &self.security_mirror] {
             if !url.is_empty() && (!url.contains("://") || url.contains(char::is_whitespace)) {
                 return Err(format!("{url:?} is not the address of a mirror"));
@@ -228,6 +241,33 @@ impl Recipe {
             }
         }
         self.files.iter().try_for_each(check_file)
+    }
+
+    /// Refuses what the family needs and is not there, and what would be silently left out.
+    fn check_family(&self) -> Result<(), String> {
+        let foreign = match (self.family, &self.disk) {
+            (Family::Debian, None) => return Err("a recipe of a guest needs [disk]".into()),
+            (Family::Debian, Some(disk)) => return disk.bytes().map(drop),
+            (Family::Uml, disk) => [
+                ("disk", disk.is_some()),
+                ("security-mirror", !self.security_mirror.is_empty()),
+                ("engine", self.engine.is_some()),
+                ("cmdline", !self.cmdline.is_empty()),
+                ("files", !self.files.is_empty()),
+                ("remove", !self.remove.is_empty()),
+                ("mask", !self.mask.is_empty()),
+                ("mask-generators", !self.mask_generators.is_empty()),
+                ("wants", !self.wants.is_empty()),
+                ("hold", !self.hold.is_empty()),
+                ("modules-load", !self.modules_load.is_empty()),
+                ("initrd.drivers", !self.initrd.drivers.is_empty()),
+                ("initrd.prefetch", !self.initrd.prefetch.is_empty()),
+            ],
+        };
+        match foreign.iter().find(|(_, there)| *there) {
+            Some((field, _)) => Err(format!("{field} means nothing in a recipe of a kernel")),
+            None => Ok(()),
+        }
     }
 }
 

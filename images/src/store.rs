@@ -8,17 +8,21 @@ use std::sync::Arc;
 
 use berth_driver_api::{DiskFormat, Progress};
 
-use crate::image::{Content, DESCRIPTION, DISK, Description, INITRD, KERNEL};
+use crate::image::{Content, DESCRIPTION, Description};
 use crate::lock::{lock, try_lock};
 use crate::workspace::Workspace;
 use crate::{
-    Builder, Built, Catalog, Digest, Engine, Error, HOST_ARCH, Image, Mmdebstrap, Recipe,
-    Reference, Result,
+    Builder, Catalog, Digest, Engine, Error, HOST_ARCH, Image, Made, Mmdebstrap, Recipe, Reference,
+    Result,
 };
+
+mod forms;
+mod nearest;
 
 /// The images of one berth home. Any number of processes may use it at once.
 ///
-/// Layout: `sha256-HEX/{disk.qcow2,vmlinuz,initrd,image.toml}`, `refs/NAME` with a digest in it, `locks/`, `tmp/`.
+/// Layout: `sha256-HEX/{image.toml,disk.qcow2,vmlinuz,initrd}` (a kernel's image has other files), `refs/NAME` with a
+/// digest in it, `locks/`, `tmp/`.
 #[derive(Clone)]
 pub struct Store {
     folder: PathBuf,
@@ -201,36 +205,46 @@ impl Store {
     ) -> Result<Digest> {
         let workspace = self.workspace().await?;
         let (work, out) = (workspace.folder("work")?, workspace.folder("out")?);
-        let Built {
-            virtual_size,
-            cmdline,
-            os,
-            engine_version,
-        } = self
+        let built = self
             .builder
             .build(recipe, HOST_ARCH, &work, &out, progress)
             .await?;
         progress.phase("Storing the image");
-        let engine = recipe.engine.clone().map(|engine| Engine {
-            version: engine_version,
-            ..engine
-        });
+        let mut content = Content {
+            version: 1,
+            arch: HOST_ARCH.to_owned(),
+            format: None,
+            virtual_size: None,
+            cmdline: None,
+            kernel: None,
+            files: Default::default(),
+        };
+        let mut version = None;
+        match built.made {
+            Made::Kernel(info) => content.kernel = Some(info),
+            Made::Disk {
+                virtual_size,
+                cmdline,
+                engine_version,
+            } => {
+                content.format = Some(DiskFormat::Qcow2);
+                content.virtual_size = Some(virtual_size);
+                content.cmdline = Some(cmdline);
+                version = engine_version;
+            }
+        }
         self.adopt(
             &out,
             Description {
                 created: jiff::Timestamp::now().to_string(),
-                os,
+                os: built.os,
                 recipe: Some(recipe.name.clone()),
                 recipe_hash: Some(hash),
-                engine,
-                content: Content {
-                    version: 1,
-                    arch: HOST_ARCH.to_owned(),
-                    format: DiskFormat::Qcow2,
-                    virtual_size,
-                    cmdline: Some(cmdline),
-                    files: Default::default(),
-                },
+                engine: recipe
+                    .engine
+                    .clone()
+                    .map(|engine| Engine { version, ..engine }),
+                content,
             },
         )
         .await
@@ -238,16 +252,15 @@ impl Store {
 
     /// Takes a finished folder into the store: digests, description, read-only, synced, then renamed into place.
     pub(crate) async fn adopt(&self, out: &Path, mut description: Description) -> Result<Digest> {
-        for name in [DISK, KERNEL, INITRD] {
-            let path = out.join(name);
-            if path.exists() {
-                let hashed = path.clone();
-                let digest = tokio::task::spawn_blocking(move || Digest::of_file(&hashed))
-                    .await
-                    .map_err(|error| Error::tool("sha256", error))??;
-                description.content.files.insert(name.to_owned(), digest);
-                seal(&path)?;
-            }
+        for entry in fs::read_dir(out).map_err(Error::io(out))? {
+            let path = entry.map_err(Error::io(out))?.path();
+            let hashed = path.clone();
+            let digest = tokio::task::spawn_blocking(move || Digest::of_file(&hashed))
+                .await
+                .map_err(|error| Error::tool("sha256", error))??;
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            description.content.files.insert(name.into_owned(), digest);
+            seal(&path)?;
         }
         let digest = description.content.digest();
         let path = out.join(DESCRIPTION);
@@ -342,7 +355,7 @@ impl Store {
     }
 
     fn unknown_here(&self, reference: &Reference) -> Error {
-        unknown(
+        nearest::unknown(
             reference,
             self.names()
                 .unwrap_or_default()
@@ -357,47 +370,18 @@ impl Store {
             .unwrap_or_default()
             .into_iter()
             .map(|(name, _)| name);
-        unknown(reference, stored.chain(catalog.names().map(str::to_owned)))
+        nearest::unknown(reference, stored.chain(catalog.names().map(str::to_owned)))
     }
 }
 
-fn unknown(reference: &Reference, names: impl Iterator<Item = String>) -> Error {
-    let mut known: Vec<String> = names.collect();
-    known.sort();
-    known.dedup();
-    let wanted = reference.to_string();
-    let mut nearest: Vec<(usize, String)> = known
-        .iter()
-        .map(|name| (distance(&wanted, name), name.clone()))
-        .filter(|(distance, name)| *distance * 2 <= name.len().max(wanted.len()))
-        .collect();
-    nearest.sort();
-    nearest.truncate(3);
-    Error::UnknownImage {
-        reference: wanted,
-        nearest: nearest.into_iter().map(|(_, name)| name).collect(),
-        known,
-    }
-}
-
-/// How many letters must be changed, added or left out to make one word of the other.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, letter) in one.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, candidate) in other.iter().enumerate() {
-            let changed = corner + usize::from(letter != *candidate);
-            corner = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[other.len()]
-}
-
+/// Nobody writes to it from now on; a program stays one.
 fn seal(path: &Path) -> Result<()> {
-    fs::set_permissions(path, fs::Permissions::from_mode(0o444)).map_err(Error::io(path))?;
+    let mode = fs::metadata(path)
+        .map_err(Error::io(path))?
+        .permissions()
+        .mode();
+    let sealed = fs::Permissions::from_mode(0o444 | (mode & 0o111));
+    fs::set_permissions(path, sealed).map_err(Error::io(path))?;
     sync(path)
 }
 

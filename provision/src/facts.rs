@@ -16,6 +16,9 @@ pub(crate) const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 /// There from the writing of new settings to the restart that brings them; a reboot does both.
 pub(crate) const RESTART_MARK: &str = "/run/berth-docker-restart";
 
+/// One limit of the kernel's a line.
+const LIMITS: &str = "/run/berth/limits";
+
 /// A settings file longer than this is not one.
 const SETTINGS_LIMIT: usize = 1024 * 1024;
 
@@ -41,6 +44,8 @@ pub(crate) struct Facts {
     pub(crate) settings_changed: bool,
     /// Whether the user is in the group that may use Docker's socket.
     pub(crate) in_docker_group: bool,
+    /// What the machine's kernel cannot do for containers, in its own words: berth's initrd writes them down.
+    pub(crate) limits: Vec<String>,
 }
 
 /// An engine's package.
@@ -118,6 +123,12 @@ impl Facts {
             settings_changed: word("restart") == "yes",
             docker_enabled: unit.lines().any(|line| line == "UnitFileState=enabled"),
             in_docker_group: word("groups").split(' ').any(|group| group == "docker"),
+            limits: String::from_utf8_lossy(bytes("limits"))
+                .lines()
+                .map(|line| line.chars().filter(|c| !c.is_control()).take(200).collect())
+                .filter(|line: &String| !line.trim().is_empty())
+                .take(20)
+                .collect(),
         }
     }
 }
@@ -156,6 +167,7 @@ fn script() -> String {
          if $r test -e {DAEMON_JSON}; then m daemon; $r head -c {settings} {DAEMON_JSON}; fi; \
          m swarm; $r test -e /var/lib/docker/swarm/docker-state.json && echo yes; \
          m restart; test -e {RESTART_MARK} && echo yes; \
+         if test -e {LIMITS}; then m limits; head -c 4096 {LIMITS}; fi; \
          if [ -d /run/systemd/system ]; then m docker; \
          systemctl show -p ActiveState,UnitFileState docker.service 2>/dev/null; fi; true",
         os = os::SIZE_LIMIT,
@@ -173,7 +185,7 @@ mod tests {
         let facts = Facts::parse(
             b"\x1eos\nID=debian\n\x1earch\nx86_64\n\x1euid\n1000\n\x1egroups\nme docker\n\x1esudo\nok\n\
               \x1epackages\nhi  docker.io 26.1.5+dfsg1-9\nrc  podman 5.4\nii  docker-ce 5:28\n\
-              \x1edaemon\n{}\x1eswarm\n\x1edocker\nActiveState=active\nUnitFileState=enabled\n",
+              \x1edaemon\n{}\x1elimits\none CPU\n\x1eswarm\n\x1edocker\nActiveState=active\nUnitFileState=enabled\n",
         );
         assert_eq!(facts.os.id, "debian");
         assert_eq!(facts.arch, "x86_64");
@@ -184,6 +196,7 @@ mod tests {
         assert!(facts.engine(Kind::Podman).is_none());
         assert_eq!(facts.daemon_json.as_deref(), Some(&b"{}"[..]));
         assert!(!facts.in_swarm && facts.docker_active && facts.docker_enabled);
+        assert_eq!(facts.limits, ["one CPU"]);
     }
 
     #[test]

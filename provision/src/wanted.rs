@@ -109,6 +109,9 @@ pub struct Installed {
     pub arch: String,
     /// Its engine, unless none was wanted.
     pub engine: Option<EngineInfo>,
+    /// What its kernel cannot do for containers, a sentence each.
+    #[serde(default)]
+    pub limits: Vec<String>,
 }
 
 /// An engine that answers.

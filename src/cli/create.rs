@@ -40,8 +40,8 @@ pub struct Args {
 /// What a machine is to be, for `create` and `up`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct SpecArgs {
-    /// The driver that makes it
-    #[arg(short, long, default_value = machine::DEFAULT_DRIVER)]
+    /// The driver that makes it; auto takes the one under which guests run best here
+    #[arg(short, long, env = "BERTH_DRIVER", default_value = machine::AUTO)]
     driver: String,
 
     /// Virtual CPUs [default: up to 4 of this computer's]
@@ -91,7 +91,7 @@ impl SpecArgs {
         Request {
             name: name.to_owned(),
             driver: self.driver.clone(),
-            cpus: self.cpus.unwrap_or_else(default_cpus),
+            cpus: self.cpus,
             memory: self.memory,
             disk: self.disk,
             image: self.image.clone(),
@@ -170,8 +170,4 @@ fn pair(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write KEY=VALUE".into()),
     }
-}
-
-fn default_cpus() -> u32 {
-    std::thread::available_parallelism().map_or(1, |count| count.get().min(4) as u32)
 }

@@ -10,7 +10,7 @@ use super::error::NotReady;
 use super::output;
 use super::progress::Screen;
 use crate::doctor::{Check, Plan, Verdict, examine, missing};
-use crate::machine::{self, Berth};
+use crate::machine::{AUTO, Berth};
 
 /// Check what this computer has for making machines, and install what is missing
 #[derive(Debug, clap::Args)]
@@ -19,7 +19,7 @@ use crate::machine::{self, Berth};
 )]
 pub struct Args {
     /// The driver to check for
-    #[arg(short, long, default_value = machine::DEFAULT_DRIVER)]
+    #[arg(short, long, env = "BERTH_DRIVER", default_value = AUTO)]
     driver: String,
 
     /// Install what is missing with the system's package manager, after saying what
@@ -63,24 +63,29 @@ pub async fn make_ready(
     screen: &Screen,
     progress: &dyn Progress,
 ) -> Result<()> {
-    progress.phase("Checking this computer");
-    let mut checks = examine(berth, driver).await?;
-    for check in checks
-        .iter()
-        .filter(|check| check.subject == "acceleration")
-    {
-        progress.note(&check.detail);
-    }
-    // A docker client is wanted here too: `up` promises that it works afterwards.
-    let lacking = missing(&checks, false);
-    if !lacking.is_empty() {
+    let mut checks;
+    // What is installed first may show that another driver is better, which needs something else.
+    let mut rounds = 0;
+    loop {
+        progress.phase("Checking this computer");
+        checks = examine(berth, driver).await?;
+        // A docker client is wanted here too: `up` promises that it works afterwards.
+        let lacking = missing(&checks, false);
+        if lacking.is_empty() || rounds == 2 {
+            break;
+        }
+        rounds += 1;
         progress.phase("Installing packages");
         if !yes && !std::io::stdin().is_terminal() {
             return Err(NotReady(format!("{} missing", lacking.join(", "))).into());
         }
         install(&lacking, yes, screen).await?;
-        progress.phase("Checking this computer");
-        checks = examine(berth, driver).await?;
+    }
+    for check in checks
+        .iter()
+        .filter(|check| check.subject == "acceleration" && driver != AUTO)
+    {
+        progress.note(&check.detail);
     }
     let bad: Vec<&str> = checks
         .iter()

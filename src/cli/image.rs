@@ -134,7 +134,7 @@ fn of_image(image: &Image) -> Listed {
         digest: Some(image.digest.to_string()),
         engine,
         size: Some(image.size_on_disk),
-        disk: Some(image.virtual_size),
+        disk: image.kernel.is_none().then_some(image.virtual_size),
         created: Some(image.created.clone()),
         description: Some(image.os.clone()),
     }
@@ -179,8 +179,9 @@ fn remove(berth: &Berth, references: &[String]) -> Result<()> {
     let mut used: Vec<(String, String)> = Vec::new();
     for name in berth.home.machine_names()? {
         // A record that cannot be read may need any image: say so before one is gone.
-        if let Some(image) = berth.record(&name)?.image {
-            used.push((image.digest, name));
+        let record = berth.record(&name)?;
+        for image in record.image.into_iter().chain(record.kernel) {
+            used.push((image.digest, name.clone()));
         }
     }
     let in_use = |digest: &Digest| -> Vec<String> {

@@ -88,6 +88,7 @@ fn of_machine(error: &Error) -> Words {
         Error::NoSuchDriver { known, .. } => {
             hinted(NOT_FOUND, &format!("there are: {}", known.join(", ")))
         }
+        Error::NoDriver { .. } => hinted(FAILED, "`berth doctor --fix` installs what is missing"),
         Error::NoEngine(name) => hinted(
             WRONG_STATE,
             &format!("`berth provision {name} --engine docker` installs one"),
@@ -195,6 +196,7 @@ fn of_image(error: &ImageError) -> Words {
     match error {
         ImageError::InvalidReference { .. }
         | ImageError::NotADisk { .. }
+        | ImageError::WrongKind { .. }
         | ImageError::UnsafeDisk { .. } => plain(USAGE),
         ImageError::UnknownImage { .. } => hinted(NOT_FOUND, "`berth image ls` lists them"),
         ImageError::Recipe { .. } | ImageError::Arch { .. } => plain(FAILED),

@@ -5,10 +5,10 @@ mod system;
 
 pub use packages::{Installer, Plan};
 
-use berth_driver_api::{Finding, process};
+use berth_driver_api::{Finding, Info, process};
 use serde::Serialize;
 
-use crate::machine::{Berth, Result};
+use crate::machine::{self, AUTO, Berth, Candidate, Result};
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, Serialize)]
@@ -35,27 +35,37 @@ pub enum Verdict {
     Bad,
 }
 
-/// Looks at everything that the driver, the images and the clients need.
+/// Looks at everything that the driver, the images and the clients need; for [`AUTO`], at all drivers that are chosen
+/// among, and at what the chosen one needs.
 ///
 /// # Errors
 /// If there is no such driver.
 pub async fn examine(berth: &Berth, driver: &str) -> Result<Vec<Check>> {
-    let driver = berth.drivers.get(driver).await?;
-    let mut checks = match driver.probe().await {
-        Ok(probe) => probe
-            .findings
-            .into_iter()
-            .map(|finding| of_finding(finding, probe.usable))
-            .collect(),
-        Err(error) => vec![Check {
+    let mut checks = Vec::new();
+    let driver = if driver == AUTO {
+        let candidates = machine::candidates(&berth.drivers).await?;
+        checks.extend(choice(&candidates));
+        candidates
+            .first()
+            .map_or_else(|| driver.to_owned(), |best| best.driver.clone())
+    } else {
+        driver.to_owned()
+    };
+    let driver = berth.drivers.get(&driver).await?;
+    match driver.probe().await {
+        Ok(probe) => {
+            let found = probe.findings.into_iter();
+            checks.extend(found.map(|finding| of_finding(finding, probe.usable)));
+        }
+        Err(error) => checks.push(Check {
             subject: driver.info().name.clone(),
             verdict: Verdict::Bad,
             detail: error.to_string(),
             missing: Vec::new(),
-        }],
-    };
+        }),
+    }
     if driver.info().capabilities.images {
-        checks.push(image_tools());
+        checks.push(image_tools(driver.info()));
     }
     checks.push(program(
         "ssh",
@@ -90,6 +100,25 @@ pub fn missing(checks: &[Check], only_bad: bool) -> Vec<String> {
     missing
 }
 
+/// One line a driver, the one that `auto` takes first.
+fn choice(candidates: &[Candidate]) -> Vec<Check> {
+    let line = |(at, candidate): (usize, &Candidate)| {
+        let driver = &candidate.driver;
+        let (verdict, what) = match (candidate.usable, at) {
+            (true, 0) => (Verdict::Good, "chosen".to_owned()),
+            (true, _) => (Verdict::Good, format!("used with --driver {driver}")),
+            (false, _) => (Verdict::Poor, "not usable".to_owned()),
+        };
+        Check {
+            subject: format!("driver {driver}"),
+            verdict,
+            detail: format!("{what}: {}", candidate.reason),
+            missing: Vec::new(),
+        }
+    };
+    candidates.iter().enumerate().map(line).collect()
+}
+
 fn of_finding(finding: Finding, usable: bool) -> Check {
     Check {
         verdict: match (finding.good, usable) {
@@ -103,14 +132,19 @@ fn of_finding(finding: Finding, usable: bool) -> Check {
     }
 }
 
-fn image_tools() -> Check {
+fn image_tools(info: &Info) -> Check {
     let rootless: &[&str] = match nix::unistd::geteuid().is_root() {
         true => &[],
         false => berth_images::ROOTLESS_BUILD_TOOLS,
     };
+    let kernel: &[&str] = match info.needs.kernel {
+        Some(_) => berth_images::KERNEL_BUILD_TOOLS,
+        None => &[],
+    };
     let missing: Vec<String> = berth_images::BUILD_TOOLS
         .iter()
         .chain(rootless)
+        .chain(kernel)
         .filter(|tool| process::find(tool).is_none())
         .map(|tool| (*tool).to_owned())
         .collect();

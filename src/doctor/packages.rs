@@ -59,6 +59,10 @@ const PACKAGES: &[(&str, [&str; 4])] = &[
     ("docker", ["docker-cli", "docker-cli", "docker", "docker"]),
     ("passt", ["passt", "passt", "passt", "passt"]),
     ("dpkg", ["dpkg", "dpkg", "dpkg", "dpkg"]),
+    ("dpkg-deb", ["dpkg", "dpkg", "dpkg", "dpkg"]),
+    ("apt-get", ["apt", "apt", "apt", ""]),
+    ("patchelf", ["patchelf", "patchelf", "patchelf", "patchelf"]),
+    ("strip", ["binutils", "binutils", "binutils", "binutils"]),
 ];
 
 /// A package manager of this computer.

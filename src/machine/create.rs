@@ -5,26 +5,29 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use berth_driver_api::{Progress, Spec, check_options};
+use berth_driver_api::{Progress, check_options};
 use berth_images::Image;
 use berth_provision::ssh::Session;
 
 use super::journal::{self, Journal};
 use super::{
-    Berth, EngineWish, Error, ImageRef, Installed, Opened, Record, Result, check_name, identity,
-    power, show_size,
+    Berth, EngineWish, Error, ImageRef, Installed, Opened, Record, Result, check_name, choice,
+    endpoint, identity, power, show_size,
 };
 use crate::store::{self, Lock, create_private_folder};
+
+/// How long an engine that the image brought may take to answer, from the moment that the guest's SSH server listens.
+const READY_MADE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// What the user asked for.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The machine's name.
     pub name: String,
-    /// The driver's name.
+    /// The driver's name, or [`super::AUTO`].
     pub driver: String,
-    /// Virtual CPUs.
-    pub cpus: u32,
+    /// Virtual CPUs; up to four of this computer's if none are given.
+    pub cpus: Option<u32>,
     /// Memory in bytes.
     pub memory: u64,
     /// Disk in bytes; the image's size if none is given.
@@ -48,6 +51,7 @@ pub struct Request {
 /// [`Error::Exists`], [`Error::Busy`], and whatever a step fails with.
 pub async fn create(berth: &Berth, request: &Request, progress: &dyn Progress) -> Result<Record> {
     check_request(berth, request)?;
+    let request = &choice::settle(berth, request, progress).await?;
     let driver = berth.drivers.get(&request.driver).await?;
     check_options(driver.info(), &request.options).map_err(Error::driver(&request.name))?;
     berth.home.prepare()?;
@@ -129,7 +133,7 @@ pub async fn provision(
 fn check_request(berth: &Berth, request: &Request) -> Result<()> {
     check_name(&request.name)?;
     check_engine(&request.engine)?;
-    if request.cpus == 0 {
+    if request.cpus == Some(0) {
         return Err(Error::BadRequest {
             what: "--cpus".into(),
             reason: "a machine has at least one".into(),
@@ -183,13 +187,7 @@ fn take_lock(berth: &Berth, name: &str) -> Result<Lock> {
 /// Gets the image and checks the request against it and the driver. Makes nothing of the machine's own.
 async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Result<Record> {
     let driver = berth.drivers.get(&request.driver).await?;
-    let mut spec = Spec {
-        cpus: request.cpus,
-        memory: request.memory,
-        disk: request.disk.unwrap_or(0),
-        image: None,
-        options: request.options.clone(),
-    };
+    let mut spec = request.spec(driver.info());
     let mut record = Record::new(
         &request.name,
         &request.driver,
@@ -204,7 +202,10 @@ async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Resu
         .await
         .map_err(refused)?;
     if driver.info().capabilities.images {
-        let image = image(berth, request.image.as_deref(), progress).await?;
+        let (image, kernel) = tokio::try_join!(
+            image(berth, request.image.as_deref(), progress),
+            berth.driver_kernel(driver.info())
+        )?;
         spec.disk = request.disk.unwrap_or(image.virtual_size);
         if spec.disk < image.virtual_size {
             return Err(Error::BadRequest {
@@ -217,11 +218,16 @@ async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Resu
             });
         }
         record.disk = spec.disk;
-        record.image = Some(ImageRef {
+        let named = |image: &Image| ImageRef {
             reference: image.reference.clone(),
             digest: image.digest.to_string(),
-        });
-        let machine = berth.machine_without_image(&record, Some(image.boot_image()));
+        };
+        record.image = Some(named(&image));
+        record.kernel = kernel.as_ref().map(named);
+        let boot = berth
+            .boot_image(driver.info(), &image, kernel.as_ref(), progress)
+            .await?;
+        let machine = berth.machine_without_image(&record, Some(boot));
         driver
             .check(&machine)
             .await
@@ -271,7 +277,9 @@ async fn carry_out(
     progress: &dyn Progress,
 ) -> Result<Record> {
     let mut opened = berth.open_record(record).await?;
-    opened.machine = berth.machine(&opened.record)?;
+    opened.machine = berth
+        .machine(&opened.record, opened.driver.info(), progress)
+        .await?;
     let name = opened.record.name.clone();
     let mut journal = Journal::begin(&opened.folder.journal(), "create")?;
 
@@ -296,6 +304,17 @@ async fn carry_out(
     if opened.record.engine_socket().is_some() {
         power::open_endpoint(&opened, &mut journal, progress).await?;
     }
+    if let Some(installed) = ready_made(berth, &opened, progress).await? {
+        identity::handed_over(&opened.folder);
+        opened.record.installed = Some(installed);
+        opened.record.limits = kernel_limits(berth, &opened.record)?;
+        journal
+            .always("record", async { opened.record.write(&berth.home) })
+            .await?;
+        power::publish(berth, &opened, &mut journal, progress).await?;
+        journal.end()?;
+        return Ok(opened.record);
+    }
     let session =
         power::first_connection(&opened, &mut journal, until, boot_deadline, progress).await?;
     identity::handed_over(&opened.folder);
@@ -304,6 +323,47 @@ async fn carry_out(
     power::publish(berth, &opened, &mut journal, progress).await?;
     journal.end()?;
     Ok(opened.record)
+}
+
+/// The engine that the image brought, if that is what was asked for and it answers: then there is nothing to look at in
+/// the guest and nothing to do there, and the supervisor's connection is the only one.
+async fn ready_made(
+    berth: &Berth,
+    opened: &Opened,
+    progress: &dyn Progress,
+) -> Result<Option<Installed>> {
+    let record = &opened.record;
+    let (Some(image), Some(socket)) = (&record.image, record.engine_socket()) else {
+        return Ok(None);
+    };
+    let image = berth.stored_image(&image.digest)?;
+    let wish = &record.engine;
+    let brings = |engine: &berth_images::Engine| engine.kind == wish.kind;
+    let as_it_is = wish.version.is_none() && wish.channel == "distro";
+    if !as_it_is || !image.engine.as_ref().is_some_and(brings) {
+        return Ok(None);
+    }
+    progress.phase("Starting the engine");
+    // An engine that does not come up by itself is provisioning's business: it finds out why.
+    let answer = tokio::time::timeout(READY_MADE_DEADLINE, endpoint::first_version(opened)).await;
+    let Ok(Ok(version)) = answer else {
+        return Ok(None);
+    };
+    Ok(Some(Installed {
+        kind: wish.kind.clone(),
+        version,
+        socket: socket.to_owned(),
+        os: image.os,
+    }))
+}
+
+/// What a driver's own kernel cannot do, as the image store knows.
+fn kernel_limits(berth: &Berth, record: &Record) -> Result<Vec<String>> {
+    let Some(kernel) = &record.kernel else {
+        return Ok(Vec::new());
+    };
+    let kernel = berth.stored_image(&kernel.digest)?.kernel;
+    Ok(kernel.map(|kernel| kernel.limits).unwrap_or_default())
 }
 
 async fn install_engine(
@@ -323,6 +383,7 @@ async fn install_engine(
         .await
         .map_err(Error::provision(&name));
     let installed = outcome.inspect_err(|error| journal.failed("provision", error))?;
+    opened.record.limits = installed.limits;
     opened.record.installed = installed.engine.map(|engine| Installed {
         kind: engine.kind.to_string(),
         version: engine.version,

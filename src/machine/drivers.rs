@@ -8,17 +8,17 @@ use berth_driver_api::Driver;
 use berth_driver_api::plugin::Plugin;
 use berth_driver_api::process;
 use berth_driver_qemu::Qemu;
+use berth_driver_uml::Uml;
+use berth_images::Store;
 use tokio::sync::Mutex;
 
 use super::{Error, Result};
 use crate::store::Home;
 
-/// The driver of machines for which none is named.
-pub const DEFAULT_DRIVER: &str = "qemu";
-
 /// Built-in drivers and plugins. A driver is made when it is first asked for, and once.
 pub struct Drivers {
     cache: PathBuf,
+    images: PathBuf,
     plugins: PathBuf,
     made: Mutex<HashMap<String, Arc<dyn Driver>>>,
 }
@@ -28,6 +28,7 @@ impl Drivers {
     pub fn new(home: &Home) -> Self {
         Drivers {
             cache: home.cache(),
+            images: home.images().to_owned(),
             plugins: home.plugins(),
             made: Mutex::default(),
         }
@@ -44,6 +45,7 @@ impl Drivers {
         }
         let driver: Arc<dyn Driver> = match name {
             "qemu" => Arc::new(Qemu::new(self.cache.clone())),
+            "uml" => Arc::new(Uml::new(self.stored_kernel("uml-kernel"))),
             _ => Arc::new(
                 Plugin::start(name, &self.plugin(name)?)
                     .await
@@ -56,7 +58,7 @@ impl Drivers {
 
     /// The names of all drivers, built-in ones first.
     pub fn names(&self) -> Vec<String> {
-        let mut names = vec!["qemu".to_owned()];
+        let mut names = vec!["qemu".to_owned(), "uml".to_owned()];
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut plugins: Vec<String> = std::env::split_paths(&path)
             .chain([self.plugins.clone()])
@@ -73,6 +75,16 @@ impl Drivers {
         plugins.dedup();
         names.extend(plugins);
         names
+    }
+
+    /// The folder of a driver's own kernel, if it is stored already: then a probe can try it.
+    fn stored_kernel(&self, name: &str) -> Option<PathBuf> {
+        if !self.images.exists() {
+            return None;
+        }
+        let store = Store::open(&self.images).ok()?;
+        let image = store.get(&name.parse().ok()?).ok()??;
+        Some(image.folder().to_owned())
     }
 
     fn plugin(&self, name: &str) -> Result<PathBuf> {

@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use berth_driver_api::process;
+use berth_driver_api::{process, ready};
 use berth_provision::engine::Engine;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -108,6 +108,27 @@ pub async fn gone(opened: &Opened) -> Result<()> {
         machine: opened.record.name.clone(),
         what: "does not end".into(),
     })
+}
+
+/// The version of an engine that is only coming up, as soon as it answers.
+///
+/// # Errors
+/// If the machine stops meanwhile.
+pub async fn first_version(opened: &Opened) -> Result<String> {
+    // The guest says when: asking again and again would cost it time that its engine needs to start.
+    opened
+        .driver
+        .ready(&opened.machine, ready::ENGINE)
+        .await
+        .map_err(Error::driver(&opened.record.name))?;
+    engine_answers(opened, START_DEADLINE).await?;
+    let failed = Error::provision(&opened.record.name);
+    let engine = Engine::over_unix(&opened.folder.engine_socket());
+    let version = match engine {
+        Ok(engine) => engine.version().await,
+        Err(error) => Err(error),
+    };
+    Ok(version.map_err(failed)?.engine)
 }
 
 /// Waits until the engine answers on the machine's socket on this computer.

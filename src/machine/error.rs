@@ -66,6 +66,14 @@ pub enum Error {
         /// The drivers that there are.
         known: Vec<String>,
     },
+    /// No driver can make the machine here.
+    #[error("machine {machine}: no driver can make it here{}", listed(reasons))]
+    NoDriver {
+        /// Which machine.
+        machine: String,
+        /// Each driver, and why not.
+        reasons: Vec<(String, String)>,
+    },
     /// The machine has no engine to point at.
     #[error("machine {0} has no container engine")]
     NoEngine(String),
@@ -138,6 +146,13 @@ pub enum Error {
     /// State on disk.
     #[error(transparent)]
     Store(#[from] store::Error),
+}
+
+fn listed(reasons: &[(String, String)]) -> String {
+    let lines = reasons
+        .iter()
+        .map(|(driver, reason)| format!("\n  {driver}: {reason}"));
+    lines.collect()
 }
 
 fn busy(name: &str, holder: &Option<Holder>) -> String {

@@ -1,5 +1,7 @@
 //! A machine's life: what was asked for, what is recorded, what happens to it.
 
+mod boot;
+mod choice;
 mod create;
 mod drivers;
 mod endpoint;
@@ -13,8 +15,9 @@ mod remove;
 mod size;
 mod status;
 
+pub use choice::{AUTO, Candidate, candidates};
 pub use create::{Request, create, provision, resume_create};
-pub use drivers::{DEFAULT_DRIVER, Drivers};
+pub use drivers::Drivers;
 pub use endpoint::{LISTENS, SUPERVISE};
 pub use error::{Error, Result};
 pub use journal::Pending;
@@ -123,18 +126,6 @@ impl Berth {
             },
             Ok,
         )
-    }
-
-    /// The driver's view of a machine.
-    ///
-    /// # Errors
-    /// If the image that the machine was made of is no longer stored.
-    fn machine(&self, record: &Record) -> Result<Machine> {
-        let image = match &record.image {
-            Some(image) => Some(self.stored_image(&image.digest)?.boot_image()),
-            None => None,
-        };
-        Ok(self.machine_without_image(record, image))
     }
 
     /// The driver's view of a machine whose image does not matter, or is `image`.

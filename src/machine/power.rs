@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use berth_driver_api::{Progress, State};
+use berth_driver_api::{Progress, State, ready};
 use berth_provision::ssh::Session;
 
 use super::endpoint;
@@ -30,7 +30,7 @@ pub async fn start(
     progress: &dyn Progress,
 ) -> Result<()> {
     let _lock = begin(berth, "start", name, progress).await?;
-    let opened = complete(berth, name).await?;
+    let opened = complete(berth, name, progress).await?;
     bring_up(berth, &opened, boot_deadline, progress).await
 }
 
@@ -75,7 +75,7 @@ pub async fn restart(
     progress: &dyn Progress,
 ) -> Result<()> {
     let _lock = begin(berth, "restart", name, progress).await?;
-    let opened = complete(berth, name).await?;
+    let opened = complete(berth, name, progress).await?;
     take_down(&opened, deadline, progress).await?;
     bring_up(berth, &opened, boot_deadline, progress).await
 }
@@ -144,7 +144,7 @@ async fn wait_ready(
     journal
         .always("boot", async {
             progress.phase("Booting");
-            tokio::time::timeout_at(until, opened.driver.ready(&opened.machine))
+            tokio::time::timeout_at(until, opened.driver.ready(&opened.machine, ready::SSH))
                 .await
                 .map_err(|_| Error::NoAnswer {
                     machine: name.clone(),
@@ -213,7 +213,7 @@ async fn begin(berth: &Berth, verb: &str, name: &str, progress: &dyn Progress) -
 }
 
 /// The machine, if its create finished and no removal began.
-async fn complete(berth: &Berth, name: &str) -> Result<Opened> {
+async fn complete(berth: &Berth, name: &str, progress: &dyn Progress) -> Result<Opened> {
     let mut opened = berth.open(name).await?;
     match journal::pending(&opened.folder.journal())? {
         Some(pending) if matches!(pending.operation.as_str(), "create" | "rm") => {
@@ -224,7 +224,9 @@ async fn complete(berth: &Berth, name: &str) -> Result<Opened> {
         }
         _ => {}
     }
-    opened.machine = berth.machine(&opened.record)?;
+    opened.machine = berth
+        .machine(&opened.record, opened.driver.info(), progress)
+        .await?;
     Ok(opened)
 }
 

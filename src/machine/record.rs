@@ -37,10 +37,16 @@ pub struct Record {
     pub disk: u64,
     /// The image it was made of; none for an adopted host.
     pub image: Option<ImageRef>,
+    /// The driver's own kernel, where it does not boot the image's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<ImageRef>,
     /// The engine that was asked for.
     pub engine: EngineWish,
     /// The engine that provisioning found or installed last.
     pub installed: Option<Installed>,
+    /// What the machine's kernel cannot do for containers, as provisioning found it last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<String>,
     /// The user's labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -113,8 +119,10 @@ impl Record {
             memory: spec.memory,
             disk: spec.disk,
             image: None,
+            kernel: None,
             engine,
             installed: None,
+            limits: Vec::new(),
             labels: BTreeMap::new(),
             options: spec.options.clone(),
             unknown: Table::new(),

@@ -33,8 +33,8 @@ pub fn end_processes(host: &Host) {
     }
 }
 
-/// The processes that have the host's folder in their environment or on their command line: whatever berth started
-/// for it has.
+/// The processes that have the host's folder in their environment, on their command line, or as their working
+/// directory: whatever berth started for it has.
 fn processes(host: &Host) -> Vec<(i32, String)> {
     let needle = host.scratch().as_os_str().as_bytes();
     let mut found = Vec::new();
@@ -48,7 +48,11 @@ fn processes(host: &Host) -> Vec<(i32, String)> {
         };
         let read = |file: &str| fs::read(entry.path().join(file)).unwrap_or_default();
         let (line, environment) = (read("cmdline"), read("environ"));
-        if contains(&line, needle) || contains(&environment, needle) {
+        let folder = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
+        if contains(&line, needle)
+            || contains(&environment, needle)
+            || folder.starts_with(host.scratch())
+        {
             let words = String::from_utf8_lossy(&line).replace('\0', " ");
             found.push((pid, words.chars().take(200).collect()));
         }

@@ -35,15 +35,16 @@ pub const ANSWER: Duration = Duration::from_secs(180);
 pub struct Host {
     folder: tempfile::TempDir,
     cache: PathBuf,
+    driver: &'static str,
 }
 
 impl Host {
-    /// A user who never ran berth. Only the image store is shared.
-    pub fn new() -> Self {
-        let cache = cache();
+    /// A user who never ran berth, and whose machines `driver` makes. Only the image store is shared.
+    pub fn with(driver: &'static str) -> Self {
         let host = Host {
             folder: tempfile::Builder::new().prefix("bvm").tempdir().unwrap(),
-            cache,
+            cache: cache(),
+            driver,
         };
         std::fs::create_dir(host.home()).unwrap();
         let plugins = host.docker_config().join("cli-plugins");
@@ -123,6 +124,7 @@ impl Host {
             .env("HOME", self.home())
             .env("DOCKER_CONFIG", self.docker_config())
             .env("BERTH_IMAGES", self.cache.join("images"))
+            .env("BERTH_DRIVER", self.driver)
             .env("TMPDIR", self.scratch())
             .env("BERTH", env!("CARGO_BIN_EXE_berth"))
             .env("TERM", "xterm")
@@ -159,9 +161,9 @@ impl Host {
         rows[0]["supervisor"].clone()
     }
 
-    /// The process id of the machine's QEMU.
-    pub fn qemu_pid(&self, name: &str) -> i32 {
-        let path = self.machine(name).join("vm/qemu.pid");
+    /// The process id of the machine's hypervisor.
+    pub fn vm_pid(&self, name: &str) -> i32 {
+        let path = self.machine(name).join(format!("vm/{}.pid", self.driver));
         let text = std::fs::read_to_string(path).unwrap();
         text.split_whitespace().next().unwrap().parse().unwrap()
     }
@@ -175,7 +177,8 @@ impl Host {
     fn tell_logs(&self) {
         let machines = std::fs::read_dir(self.berth_home().join("machines"));
         for machine in machines.into_iter().flatten().flatten() {
-            for log in ["journal", "supervisor.log", "vm/qemu.log", "vm/console.log"] {
+            let own = format!("vm/{}.log", self.driver);
+            for log in ["journal", "supervisor.log", &own, "vm/console.log"] {
                 let path = machine.path().join(log);
                 if let Ok(bytes) = std::fs::read(&path) {
                     let text = String::from_utf8_lossy(&bytes);

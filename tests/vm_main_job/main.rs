@@ -16,8 +16,18 @@ use vm::{BOOT, Host, build_busybox, image, tell};
 
 #[test]
 #[ignore = "boots VMs; cargo xtask test runs it"]
-fn one_command_from_nothing_to_a_container_host() {
-    let host = Host::new();
+fn one_command_from_nothing_to_a_container_host_under_qemu() {
+    one_command_from_nothing_to_a_container_host("qemu");
+}
+
+#[test]
+#[ignore = "boots VMs; cargo xtask test runs it"]
+fn one_command_from_nothing_to_a_container_host_under_uml() {
+    one_command_from_nothing_to_a_container_host("uml");
+}
+
+fn one_command_from_nothing_to_a_container_host(driver: &'static str) {
+    let host = Host::with(driver);
     let up = host
         .berth("up --yes --timings --image")
         .arg(image("debian-13-docker"))

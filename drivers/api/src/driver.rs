@@ -48,9 +48,10 @@ pub trait Driver: Send + Sync {
     /// Where the machine's SSH server is reached.
     async fn address(&self, machine: &Machine) -> Result<Address>;
 
-    /// Returns when the guest has said that its SSH server listens. Drivers without such a channel return at
-    /// once and the caller tries SSH until it answers.
-    async fn ready(&self, _machine: &Machine) -> Result<()> {
+    /// Returns when the guest has said `word` since it was powered on: [`crate::ready::SSH`] when its SSH server
+    /// listens, [`crate::ready::ENGINE`] when its engine answers. Fails if the machine stops meanwhile. Drivers without
+    /// such a channel return at once, and the caller tries until it is answered.
+    async fn ready(&self, _machine: &Machine, _word: &str) -> Result<()> {
         Ok(())
     }
 
@@ -81,6 +82,9 @@ pub struct Info {
     pub capabilities: Capabilities,
     /// The options it takes by `-o KEY=VALUE`.
     pub options: Vec<OptionSpec>,
+    /// The most virtual CPUs that a machine can have, if there is a limit of the driver's own.
+    #[serde(default)]
+    pub max_cpus: Option<u32>,
     /// In which form it takes images; for drivers with the capability `images`.
     #[serde(default)]
     pub needs: Needs,
@@ -250,8 +254,26 @@ impl std::fmt::Debug for Credential {
 pub struct Probe {
     /// True if machines can be made here.
     pub usable: bool,
+    /// How the guests' code would run.
+    #[serde(default)]
+    pub execution: Execution,
     /// What decides it, most important first.
     pub findings: Vec<Finding>,
+}
+
+/// How a guest's code runs on this computer, the best first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Execution {
+    /// On the CPU, as a guest of its virtualization hardware.
+    Hardware,
+    /// On the CPU, without virtualization hardware.
+    Native,
+    /// The driver does not tell.
+    #[default]
+    Unknown,
+    /// Translated by a program, several times slower.
+    Emulated,
 }
 
 /// One thing found by a probe.
@@ -266,6 +288,36 @@ pub struct Finding {
     /// Commands whose absence this is, by the name of the program (`qemu-img`), for `doctor --fix`.
     #[serde(default)]
     pub missing_tools: Vec<String>,
+}
+
+impl Finding {
+    /// A finding without a missing tool.
+    pub fn new(subject: &str, good: bool, detail: impl Into<String>) -> Self {
+        Finding {
+            subject: subject.into(),
+            good,
+            detail: detail.into(),
+            missing_tools: Vec::new(),
+        }
+    }
+
+    /// Something that is as it should be.
+    pub fn good(subject: &str, detail: impl Into<String>) -> Self {
+        Finding::new(subject, true, detail)
+    }
+
+    /// Something that is not as it should be.
+    pub fn bad(subject: &str, detail: impl Into<String>) -> Self {
+        Finding::new(subject, false, detail)
+    }
+
+    /// A program that is not installed.
+    pub fn missing(subject: &str, tool: &str) -> Self {
+        Finding {
+            missing_tools: vec![tool.into()],
+            ..Finding::bad(subject, format!("{tool} is not installed"))
+        }
+    }
 }
 
 /// What a machine does now.
@@ -356,6 +408,7 @@ mod tests {
             description: String::new(),
             capabilities: Capabilities::default(),
             needs: Needs::default(),
+            max_cpus: None,
             options: vec![
                 option(
                     "network",

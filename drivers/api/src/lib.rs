@@ -9,18 +9,23 @@
 //! - **Calls are idempotent.** Starting what runs, stopping what is stopped and removing what is gone are successes.
 //! - **Dropping the future cancels**, and leaves something that the same call finishes or `remove` clears.
 
+pub mod credentials;
 mod driver;
 mod error;
+pub mod files;
 mod machine;
 pub mod plugin;
 pub mod ports;
 pub mod process;
 mod progress;
+pub mod ready;
+pub mod running;
+pub mod size;
 
 pub use driver::{
-    Address, Capabilities, Credential, Driver, Finding, Info, Needs, OptionKind, OptionSpec, Probe,
-    State, check_options,
+    Address, Capabilities, Credential, Driver, Execution, Finding, Info, Needs, OptionKind,
+    OptionSpec, Probe, State, check_options,
 };
 pub use error::{Error, Result};
-pub use machine::{BootImage, DiskFormat, DriverKernel, Machine, Spec};
+pub use machine::{BootImage, DiskFormat, DriverKernel, Machine, Spec, mac};
 pub use progress::{Progress, Silent};

@@ -123,3 +123,9 @@ impl Machine {
         path.starts_with(&self.folder) || path.starts_with(&self.sockets)
     }
 }
+
+/// A locally administered network address that is the machine's from start to start.
+pub fn mac(id: Uuid) -> String {
+    let [.., a, b, c, d] = *id.as_bytes();
+    format!("52:54:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+}

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::process::{Child, Command};
 
@@ -77,6 +78,67 @@ pub fn spawn_detached(mut command: Command) -> Result<Child> {
     })
 }
 
+/// A program that outlives berth and has not answered yet: dropped, it is killed, since nobody knows of it.
+pub struct Newborn(Option<Child>);
+
+impl Newborn {
+    /// A program that was just started.
+    pub fn new(child: Child) -> Self {
+        Newborn(Some(child))
+    }
+
+    /// It has answered.
+    pub fn let_live(&mut self) {
+        self.0 = None;
+    }
+
+    /// Returns when it has ended by itself; never for one that was let live.
+    pub async fn ended(&mut self) {
+        match &mut self.0 {
+            Some(child) => drop(child.wait().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Ends it, if it has not ended itself, and says how it ended.
+    pub async fn end(&mut self) -> String {
+        let Some(mut child) = self.0.take() else {
+            return String::new();
+        };
+        // A connection ends a moment before its process does, whose own end tells more than ours would.
+        let outcome = match tokio::time::timeout(Duration::from_secs(2), child.wait()).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let _ = child.start_kill();
+                child.wait().await
+            }
+        };
+        outcome.map_or_else(|error| error.to_string(), |status| status.to_string())
+    }
+}
+
+impl Drop for Newborn {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.start_kill();
+        }
+    }
+}
+
+/// The version that `name --version` tells (`… version 10.0.2 …`), and its whole first line.
+pub async fn version(name: &str) -> Option<((u32, u32), String)> {
+    let mut command = command(name).ok()?;
+    command.arg("--version");
+    let words = output(command).await.ok()?;
+    let line = String::from_utf8_lossy(&words).lines().next()?.to_owned();
+    Some((version_number(&line)?, line))
+}
+
+fn version_number(line: &str) -> Option<(u32, u32)> {
+    let mut parts = line.split_once("version ")?.1.split(['.', ' ']);
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
 /// The last `count` lines of what a program or a console wrote, without control characters.
 pub fn last_lines(bytes: &[u8], count: usize) -> String {
     let text = String::from_utf8_lossy(bytes);
@@ -121,5 +183,13 @@ mod tests {
         let console = b"\x1b[2J\x1b[01;01H\x1b[=3hBdsDxe: failed\r\n\x1b[0m\r\n\x1b[1m\x1b[33mShell> \x1b[0m\n";
         assert_eq!(last_lines(console, 5), "BdsDxe: failed\nShell> ");
         assert_eq!(last_lines(console, 1), "Shell> ");
+    }
+
+    #[test]
+    fn versions_are_read() {
+        let debian = "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)";
+        assert_eq!(version_number(debian), Some((10, 0)));
+        assert_eq!(version_number("QEMU emulator version 7.2.22"), Some((7, 2)));
+        assert_eq!(version_number("something else"), None);
     }
 }

@@ -13,8 +13,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::files;
-
 /// What a machine's CPUs are run by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -181,7 +179,10 @@ async fn cached_trial(program: &Path, arch: &str, cache: &Path) -> Result<(), St
     if let Err(error) = fs::create_dir_all(cache)
         .map_err(|error| error.to_string())
         .and_then(|()| toml::to_string(&now).map_err(|error| error.to_string()))
-        .and_then(|text| files::write(&file, text.as_bytes()).map_err(|error| error.to_string()))
+        .and_then(|text| {
+            berth_driver_api::files::write(&file, text.as_bytes())
+                .map_err(|error| error.to_string())
+        })
     {
         tracing::debug!("the trial guest's outcome is not cached: {error}");
     }

@@ -3,9 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use berth_driver_api::{Error, Machine, Result, process};
+use berth_driver_api::{Error, Machine, Result, files, process};
 
-use crate::files;
 use crate::firmware::Firmware;
 
 /// The machine's disk.

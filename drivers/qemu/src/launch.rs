@@ -3,24 +3,25 @@
 //! The sockets are made here and handed over open: a connection waits in line from the first moment, without
 //! retries, and if QEMU dies early it ends at once.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use berth_driver_api::ports::Ports;
-use berth_driver_api::{Error, Machine, Progress, Result, State, process};
+use berth_driver_api::process::Newborn;
+use berth_driver_api::running::Running;
+use berth_driver_api::{Error, Machine, Progress, Result, State, credentials, files, process};
 use command_fds::CommandFdExt;
-use tokio::process::Child;
 
 use crate::command_line::{Boot, CommandLine, Netdev, fds};
+use crate::credentials::carrier;
 use crate::lines::CallError;
 use crate::options::{BootKind, Network};
 use crate::qmp::Monitor;
 use crate::record::Record;
-use crate::running::Running;
-use crate::{credentials, disk, files, firmware, network, state};
+use crate::{disk, firmware, network, state};
 
 /// Names in the machine's folder.
 pub(crate) const PID_FILE: &str = "qemu.pid";
@@ -65,7 +66,11 @@ pub(crate) async fn start(machine: &Machine, progress: &dyn Progress) -> Result<
     if !disk::overlay(machine).exists() {
         return Err(Error::Missing(machine.name.clone()));
     }
-    put_long_console_aside(machine)?;
+    files::put_long_aside(
+        &machine.file(CONSOLE),
+        &machine.file(OLD_CONSOLE),
+        LONG_CONSOLE,
+    )?;
     for _ in 0..MOST_PORTS {
         match launch(machine, &record).await {
             Ok(()) => return Ok(()),
@@ -146,7 +151,7 @@ async fn launch(machine: &Machine, record: &Record) -> Result<(), Failure> {
         .map_err(|error| Error::failed("handing sockets to QEMU", error))?;
 
     // If this future is dropped before QEMU has answered, nobody knows of it: it goes too.
-    let mut newborn = Newborn(Some(process::spawn_detached(command)?));
+    let mut newborn = Newborn::new(process::spawn_detached(command)?);
     let greeted = Monitor::connect(&machine.socket(QMP_SOCKET), GREETING).await;
     let Err(error) = greeted.map(drop) else {
         newborn.let_live();
@@ -168,39 +173,6 @@ async fn launch(machine: &Machine, record: &Record) -> Result<(), Failure> {
             detail: words,
         },
     }))
-}
-
-/// A QEMU that has not answered yet.
-struct Newborn(Option<Child>);
-
-impl Newborn {
-    fn let_live(&mut self) {
-        self.0 = None;
-    }
-
-    /// Ends it, if it has not ended itself, and says how it ended.
-    async fn end(&mut self) -> String {
-        let Some(mut child) = self.0.take() else {
-            return String::new();
-        };
-        // A connection ends a moment before its process does, whose own end tells more than ours would.
-        let outcome = match tokio::time::timeout(Duration::from_secs(2), child.wait()).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                let _ = child.start_kill();
-                child.wait().await
-            }
-        };
-        outcome.map_or_else(|error| error.to_string(), |status| status.to_string())
-    }
-}
-
-impl Drop for Newborn {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            let _ = child.start_kill();
-        }
-    }
 }
 
 /// The QEMU program for guests of `arch`.
@@ -250,7 +222,7 @@ fn arguments(machine: &Machine, record: &Record) -> Result<Vec<String>> {
         disk: &disk::overlay(machine),
         boot,
         netdev,
-        carrier: credentials::carrier(&image.arch, record.boot),
+        carrier: carrier(&image.arch, record.boot),
         credentials: &credentials::list(machine)?,
         console: &machine.file(CONSOLE),
         ready: &machine.file(READY),
@@ -277,13 +249,4 @@ fn listen(socket: &Path) -> Result<UnixListener> {
 fn port_is_taken(words: &str) -> bool {
     words.contains("Could not set up host forwarding rule")
         || words.contains("Failed to bind any port")
-}
-
-fn put_long_console_aside(machine: &Machine) -> Result<()> {
-    let console = machine.file(CONSOLE);
-    if fs::metadata(&console).is_ok_and(|metadata| metadata.len() > LONG_CONSOLE) {
-        let old = machine.file(OLD_CONSOLE);
-        fs::rename(&console, old).map_err(Error::io(&console))?;
-    }
-    Ok(())
 }

@@ -14,7 +14,6 @@ mod check;
 mod command_line;
 mod credentials;
 mod disk;
-mod files;
 mod firmware;
 mod launch;
 mod lines;
@@ -24,17 +23,16 @@ mod power;
 mod qmp;
 mod ready;
 mod record;
-mod running;
 mod state;
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_driver_api::ports::Ports;
 use berth_driver_api::{
-    Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Result, State, process,
+    Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Result, State, files,
+    process,
 };
 
 use accel::{Accelerator, Verdict};
@@ -57,15 +55,6 @@ impl Qemu {
             info: options::info(),
             cache: cache_dir,
         }
-    }
-
-    /// Returns when the guest has said that its container engine answers. As [`Driver::ready`], which waits for the
-    /// SSH server, it fails at once if the machine stops.
-    ///
-    /// # Errors
-    /// If the machine is not running or stops, with its last words.
-    pub async fn engine_ready(&self, machine: &Machine) -> Result<()> {
-        ready::wait_for(machine, "engine").await
     }
 
     async fn record(
@@ -181,13 +170,7 @@ impl Driver for Qemu {
         ] {
             files::remove(&machine.socket(socket))?;
         }
-        let credentials = credentials::folder(machine);
-        match fs::remove_dir_all(&credentials) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io(credentials)(error));
-            }
-            _ => {}
-        }
+        berth_driver_api::credentials::remove(machine)?;
         let named = [
             launch::PID_FILE,
             launch::LOG,
@@ -231,8 +214,8 @@ impl Driver for Qemu {
         })
     }
 
-    async fn ready(&self, machine: &Machine) -> Result<()> {
-        ready::wait_for(machine, "ssh").await
+    async fn ready(&self, machine: &Machine, word: &str) -> Result<()> {
+        ready::wait_for(machine, word).await
     }
 
     async fn wait_stopped(&self, machine: &Machine) -> Result<Option<String>> {

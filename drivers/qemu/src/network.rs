@@ -6,12 +6,11 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use berth_driver_api::{Error, Machine, Result, process};
+use berth_driver_api::{Error, Machine, Result, mac, process};
 use command_fds::{CommandFdExt, FdMapping};
 use qapi::qga;
 
 use crate::agent::Agent;
-use crate::command_line::mac;
 use crate::launch::AGENT_SOCKET;
 
 /// Where passt finds its end of the connection.

@@ -103,6 +103,7 @@ pub(crate) fn info() -> Info {
             ..Capabilities::default()
         },
         needs: Needs::default(),
+        max_cpus: None,
         options: vec![
             option(
                 "accel",

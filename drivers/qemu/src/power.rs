@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use berth_driver_api::{Error, Machine, Result};
+use berth_driver_api::running::Running;
+use berth_driver_api::{Error, Machine, Result, files};
 use qapi::qmp::{self, RunState};
 use serde_json::Value;
 
 use crate::agent::Agent;
-use crate::files;
 use crate::launch::{AGENT_SOCKET, LOG, PID_FILE, QMP_SOCKET, WATCH_SOCKET};
 use crate::lines::CallError;
 use crate::qmp::{Event, Monitor};
-use crate::running::Running;
 
 /// How long the guest agent has to answer; the power button comes next.
 const AGENT: Duration = Duration::from_secs(2);
@@ -21,9 +20,6 @@ const AGAIN: Duration = Duration::from_secs(10);
 
 /// How long QEMU has to close its files and end.
 const QUIT: Duration = Duration::from_secs(3);
-
-/// How long the kernel has to end a killed process.
-const KILL: Duration = Duration::from_secs(10);
 
 /// Asks the guest to shut down until it has.
 pub(crate) async fn stop(machine: &Machine, deadline: Duration) -> Result<()> {
@@ -102,13 +98,7 @@ pub(crate) async fn kill(machine: &Machine) -> Result<()> {
     if let Ok(Ok(())) = tokio::time::timeout(QUIT, quit_and_ended).await {
         return Ok(());
     }
-    running.kill()?;
-    tokio::time::timeout(KILL, running.ended())
-        .await
-        .unwrap_or(Err(Error::Timeout {
-            what: "the end of the killed QEMU".into(),
-            after: KILL,
-        }))
+    running.kill_and_wait("QEMU").await
 }
 
 /// Waits for the machine's end and says what is known of why.

@@ -3,11 +3,10 @@
 use std::fs;
 use std::io::ErrorKind;
 
-use berth_driver_api::{Error, Machine, Result};
+use berth_driver_api::{Error, Machine, Result, files};
 use serde::{Deserialize, Serialize};
 
 use crate::accel::Accelerator;
-use crate::files;
 use crate::options::{BootKind, Network};
 
 /// `qemu.toml`.

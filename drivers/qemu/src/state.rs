@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use berth_driver_api::running::Running;
 use berth_driver_api::{Error, Machine, Result, State};
 use qapi::qmp::RunState;
 
@@ -9,7 +10,6 @@ use crate::disk;
 use crate::launch::{PID_FILE, QMP_SOCKET};
 use crate::lines::CallError;
 use crate::qmp::Monitor;
-use crate::running::Running;
 
 /// A live QEMU answers in a millisecond; one that is stopped or starved is not waited for.
 const DEADLINE: Duration = Duration::from_millis(1500);

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use berth_driver_api::ready;
 use berth_driver_api::{
     BootImage, Credential, DiskFormat, Driver, Machine, Silent, Spec, State, process,
 };
@@ -90,9 +91,9 @@ async fn a_real_guest_comes_up_obeys_and_shuts_down() {
         let begun = Instant::now();
         driver.start(&machine, &Silent).await.unwrap();
         println!("started {:.1?}", begun.elapsed());
-        driver.ready(&machine).await.unwrap();
+        driver.ready(&machine, ready::SSH).await.unwrap();
         println!("ssh {:.1?}", begun.elapsed());
-        driver.engine_ready(&machine).await.unwrap();
+        driver.ready(&machine, ready::ENGINE).await.unwrap();
         println!("engine {:.1?}", begun.elapsed());
 
         let address = driver.address(&machine).await.unwrap();

@@ -7,11 +7,10 @@ use std::process::Stdio;
 
 use berth_driver_api::Progress;
 use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
 
-use crate::build::Names;
 use crate::build::modules::Kernel;
 use crate::build::rootfs::{Rootfs, explain};
+use crate::build::{Names, with_system_path};
 use crate::run::{command, run_quietly};
 use crate::{Error, Recipe, Result};
 
@@ -187,10 +186,4 @@ impl Disk<'_> {
 fn text(path: PathBuf, content: &str) -> Result<()> {
     let mut file = File::create(&path).map_err(Error::io(&path))?;
     file.write_all(content.as_bytes()).map_err(Error::io(&path))
-}
-
-/// An ordinary user's PATH may lack the folders of mke2fs.
-fn with_system_path(command: &mut Command) {
-    let path = std::env::var("PATH").unwrap_or_default();
-    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
 }

@@ -14,18 +14,7 @@ pub(crate) const INIT: &str = include_str!("../../recipes/files/initrd-init");
 
 /// Writes the initrd, not compressed: it is small, and unpacking takes emulated CPUs longer than reading.
 pub(crate) async fn write(recipe: &Recipe, kernel: &Kernel, root: &Path, to: &Path) -> Result<()> {
-    let shell = ["usr/bin/busybox", "bin/busybox"]
-        .iter()
-        .map(|path| root.join(path))
-        .find(|path| path.is_file())
-        .ok_or_else(|| {
-            Error::recipe(
-                &recipe.name,
-                "the packages must include busybox-static for the initrd",
-            )
-        })?;
-    let shell = fs::read(&shell).map_err(Error::io(&shell))?;
-
+    let shell = shell(recipe, root)?;
     let mut cpio = Cpio::default();
     for folder in ["bin", "dev", "proc", "sys", "run", "root", "modules"] {
         cpio.folder(folder);
@@ -38,6 +27,21 @@ pub(crate) async fn write(recipe: &Recipe, kernel: &Kernel, root: &Path, to: &Pa
         cpio.file(&format!("modules/{name}.ko"), 0o644, &module);
     }
     fs::write(to, cpio.finish()).map_err(Error::io(to))
+}
+
+/// The shell with all its commands, one program without libraries.
+pub(crate) fn shell(recipe: &Recipe, root: &Path) -> Result<Vec<u8>> {
+    let shell = ["usr/bin/busybox", "bin/busybox"]
+        .iter()
+        .map(|path| root.join(path))
+        .find(|path| path.is_file())
+        .ok_or_else(|| {
+            Error::recipe(
+                &recipe.name,
+                "the packages must include busybox-static for the initrd",
+            )
+        })?;
+    fs::read(&shell).map_err(Error::io(&shell))
 }
 
 fn included(recipe: &Recipe, kernel: &Kernel) -> BTreeSet<String> {
@@ -81,23 +85,26 @@ fn table(recipe: &Recipe, kernel: &Kernel) -> String {
     text.push_str("    esac\n}\n\n");
     let _ = writeln!(text, "prefetch='{}'\n", recipe.initrd.prefetch.join(" "));
     text.push_str("static_nodes() {\n");
-    for (path, numbers) in kernel.static_nodes() {
+    for (path, (major, minor)) in kernel.static_nodes() {
         if let Some((folder, _)) = path.rsplit_once('/') {
             let _ = writeln!(text, "    /bin/busybox mkdir -p /dev/{folder}");
         }
-        // What anyone may open elsewhere too; the rest is for root.
-        let mode = if matches!(path.as_str(), "fuse" | "net/tun") {
-            "666"
-        } else {
-            "600"
-        };
+        let mode = node_permissions(&path);
         let _ = writeln!(
             text,
-            "    [ -e /dev/{path} ] || /bin/busybox mknod -m {mode} /dev/{path} c {numbers}"
+            "    [ -e /dev/{path} ] || /bin/busybox mknod -m {mode:o} /dev/{path} c {major} {minor}"
         );
     }
     text.push_str("    :\n}\n");
     text
+}
+
+/// What anyone may open elsewhere too; the rest is for root.
+pub(crate) fn node_permissions(path: &str) -> u32 {
+    match path {
+        "fuse" | "net/tun" => 0o666,
+        _ => 0o600,
+    }
 }
 
 #[cfg(test)]

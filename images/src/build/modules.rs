@@ -39,7 +39,11 @@ impl Kernel {
             return Err(Error::tool("mmdebstrap", "the packages brought no kernel"));
         };
         // Usually below /usr; /lib is a link to it.
-        let folder = root.join("usr/lib/modules").join(&version);
+        Kernel::read(image, root.join("usr/lib/modules").join(&version))
+    }
+
+    /// The kernel `image` with the modules in `folder`, as depmod described them there.
+    pub(crate) fn read(image: PathBuf, folder: PathBuf) -> Result<Self> {
         let read = |name: &str| {
             let path = folder.join(name);
             fs::read_to_string(&path).map_err(Error::io(path))
@@ -94,8 +98,8 @@ impl Kernel {
             .collect()
     }
 
-    /// Devices whose first use loads their module: path below /dev, and the numbers as `mknod` takes them.
-    pub(crate) fn static_nodes(&self) -> Vec<(String, String)> {
+    /// Devices whose first use loads their module: path below /dev, and its major and minor number.
+    pub(crate) fn static_nodes(&self) -> Vec<(String, (u32, u32))> {
         let text = fs::read_to_string(self.folder.join("modules.devname")).unwrap_or_default();
         let entry = |line: &str| {
             let mut words = line.split_whitespace();
@@ -104,9 +108,8 @@ impl Kernel {
             let plain = path
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b"-_/".contains(&b));
-            let numeric = |n: &str| n.parse::<u32>().is_ok();
-            (plain && numeric(major) && numeric(minor))
-                .then(|| (path.to_owned(), format!("{major} {minor}")))
+            let numbers = (major.parse().ok()?, minor.parse().ok()?);
+            plain.then(|| (path.to_owned(), numbers))
         };
         text.lines()
             .filter(|line| !line.starts_with('#'))
@@ -115,7 +118,7 @@ impl Kernel {
     }
 
     /// The module's file relative to the modules' folder.
-    fn file(&self, name: &str) -> Option<&str> {
+    pub(crate) fn file(&self, name: &str) -> Option<&str> {
         self.modules.get(name).map(|(file, _)| file.as_str())
     }
 

@@ -50,6 +50,9 @@ pub(crate) async fn make(
         .arg(format!("--include={}", packages.join(",")))
         .arg("--aptopt=Acquire::Languages \"none\"")
         .args(EXCLUDED.iter().map(|option| format!("--dpkgopt={option}")));
+    if !recipe.check_valid_until {
+        debstrap.arg("--aptopt=Acquire::Check-Valid-Until \"false\"");
+    }
     let held = recipe
         .hold
         .iter()

@@ -5,11 +5,17 @@ use async_trait::async_trait;
 use berth_driver_api::Silent;
 
 use super::*;
+use crate::image::{DISK, INITRD, KERNEL};
+use crate::{Built, Family, KernelInfo};
+
+/// Disks in other formats, and kernels.
+mod forms;
 
 /// Makes tiny images, and counts.
 #[derive(Default)]
 struct Fake {
     builds: AtomicUsize,
+    conversions: AtomicUsize,
     fails: bool,
     hangs: bool,
 }
@@ -26,6 +32,9 @@ impl Builder for Fake {
     ) -> Result<Built> {
         let count = self.builds.fetch_add(1, Ordering::SeqCst);
         fs::write(work.join("scratch"), "x").unwrap();
+        if recipe.family == Family::Uml {
+            return Ok(kernel(out));
+        }
         fs::write(out.join(DISK), format!("disk {} {count}", recipe.name)).unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
         if self.hangs {
@@ -37,11 +46,40 @@ impl Builder for Fake {
         fs::write(out.join(KERNEL), "kernel").unwrap();
         fs::write(out.join(INITRD), "initrd").unwrap();
         Ok(Built {
-            virtual_size: 20 << 30,
-            cmdline: "rw".into(),
             os: "Debian 13.1".into(),
-            engine_version: Some("26.1.5".into()),
+            made: Made::Disk {
+                virtual_size: 20 << 30,
+                cmdline: "rw".into(),
+                engine_version: Some("26.1.5".into()),
+            },
         })
+    }
+
+    async fn convert(&self, from: (&Path, DiskFormat), to: (&Path, DiskFormat)) -> Result<()> {
+        self.conversions.fetch_add(1, Ordering::SeqCst);
+        let content = fs::read_to_string(from.0).unwrap();
+        fs::write(to.0, format!("{} of {content}", to.1.name())).unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if self.fails {
+            return Err(Error::tool("qemu-img", "no"));
+        }
+        Ok(())
+    }
+}
+
+fn kernel(out: &Path) -> Built {
+    let linux = out.join("linux");
+    fs::write(&linux, "program").unwrap();
+    fs::set_permissions(&linux, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(out.join("modules.img"), "modules").unwrap();
+    Built {
+        os: "User Mode Linux 7.2.7".into(),
+        made: Made::Kernel(KernelInfo {
+            version: "7.2.7".into(),
+            has: vec!["vxlan".into()],
+            lacks: vec!["smp".into()],
+            limits: vec!["one CPU".into()],
+        }),
     }
 }
 
@@ -114,7 +152,7 @@ async fn a_built_image_is_found_whole_and_read_only() {
         image.engine.as_ref().unwrap().version.as_deref(),
         Some("26.1.5")
     );
-    let boot = image.boot_image();
+    let boot = image.boot_image().unwrap();
     assert!(boot.kernel.unwrap().is_file() && boot.initrd.unwrap().is_file());
     assert!(boot.disk.is_absolute() && boot.digest.starts_with("sha256:"));
     assert!(fs::metadata(&boot.disk).unwrap().permissions().readonly());
@@ -274,7 +312,7 @@ async fn damage_is_found() {
         .ensure(&house.catalog, &named("debian-13"), &Silent)
         .await
         .unwrap();
-    let disk = image.boot_image().disk;
+    let disk = image.boot_image().unwrap().disk;
     fs::set_permissions(&disk, fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(&disk, "other").unwrap();
     let error = store.verify(&image.digest).unwrap_err().to_string();

@@ -70,16 +70,20 @@ pub async fn provision(
     supported(wanted)?;
     progress.phase("Looking around");
     let facts = Facts::gather(session).await?;
-    let (os, arch) = (facts.os.clone(), facts.arch.clone());
+    let mut found = Installed {
+        os: facts.os.clone(),
+        arch: facts.arch.clone(),
+        engine: None,
+        limits: facts.limits.clone(),
+    };
     if wanted.engine == Kind::None {
-        let engine = None;
-        return Ok(Installed { os, arch, engine });
+        return Ok(found);
     }
     let mut context = Context {
         session,
         wanted,
         progress,
-        family: family::of(&os, session.host())?,
+        family: family::of(&found.os, session.host())?,
         facts,
         engine: None,
     };
@@ -90,8 +94,8 @@ pub async fn provision(
             on_step(step.title());
         }
     }
-    let engine = context.engine;
-    Ok(Installed { os, arch, engine })
+    found.engine = context.engine;
+    Ok(found)
 }
 
 fn supported(wanted: &Wanted) -> Result<()> {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use berth_driver_api::ports::Ports;
 use berth_driver_api::{
-    Address, Capabilities, Credential, Driver, Error, Finding, Info, Machine, Needs, OptionKind,
-    OptionSpec, Probe, Progress, Result, State, check_options, process,
+    Address, Capabilities, Credential, Driver, Error, Execution, Finding, Info, Machine, Needs,
+    OptionKind, OptionSpec, Probe, Progress, Result, State, check_options, process,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -45,6 +45,7 @@ impl Sshd {
                     ..Capabilities::default()
                 },
                 needs: Needs::default(),
+                max_cpus: None,
                 options: vec![
                     option("mute", "runs, but never answers"),
                     option("stubborn", "does not shut down when asked"),
@@ -69,6 +70,7 @@ impl Driver for Sshd {
         let found = process::find("sshd");
         Ok(Probe {
             usable: found.is_some(),
+            execution: Execution::Native,
             findings: vec![Finding {
                 subject: "sshd".into(),
                 good: found.is_some(),
@@ -195,7 +197,7 @@ impl Driver for Sshd {
         })
     }
 
-    async fn ready(&self, machine: &Machine) -> Result<()> {
+    async fn ready(&self, machine: &Machine, _word: &str) -> Result<()> {
         let died = machine.file("died");
         if Self::flag(machine, "frail") && !died.exists() {
             self.kill(machine).await?;

@@ -8,7 +8,7 @@ use crate::parts::{Parts, cargo, succeed};
 use crate::setup::{self, Cache};
 
 /// What the tests with VMs are made of; the first one is what `berth up` takes.
-const IMAGES: &str = "debian-13-docker debian-13 debian-12";
+const IMAGES: &str = "debian-13-docker debian-13 debian-12 uml-kernel";
 
 /// What is to be tested.
 #[derive(Debug, clap::Args)]

@@ -125,11 +125,7 @@ impl Plugin {
         deadline: Duration,
         progress: Option<&dyn Progress>,
     ) -> Result<T> {
-        let params = Params {
-            machine: machine.clone(),
-            credentials: Vec::new(),
-            deadline: None,
-        };
+        let params = Params::of(machine);
         self.wire.call(method, &params, deadline, progress).await
     }
 }
@@ -339,9 +335,8 @@ impl Driver for Plugin {
         progress: &dyn Progress,
     ) -> Result<()> {
         let params = Params {
-            machine: machine.clone(),
             credentials: credentials.to_vec(),
-            deadline: None,
+            ..Params::of(machine)
         };
         self.wire
             .call("create", &params, SLOW, Some(progress))
@@ -354,9 +349,8 @@ impl Driver for Plugin {
 
     async fn stop(&self, machine: &Machine, deadline: Duration) -> Result<()> {
         let params = Params {
-            machine: machine.clone(),
-            credentials: Vec::new(),
             deadline: Some(deadline.as_secs_f64()),
+            ..Params::of(machine)
         };
         self.wire
             .call("stop", &params, deadline + QUICK, None)
@@ -379,8 +373,12 @@ impl Driver for Plugin {
         self.about("address", machine, QUICK, None).await
     }
 
-    async fn ready(&self, machine: &Machine) -> Result<()> {
-        self.about("ready", machine, SLOW, None).await
+    async fn ready(&self, machine: &Machine, word: &str) -> Result<()> {
+        let params = Params {
+            word: Some(word.to_owned()),
+            ..Params::of(machine)
+        };
+        self.wire.call("ready", &params, SLOW, None).await
     }
 
     async fn wait_stopped(&self, machine: &Machine) -> Result<Option<String>> {

@@ -179,6 +179,21 @@ pub struct Params {
     /// `stop` only: seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<f64>,
+    /// `ready` only: what the guest is to say; `ssh` if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub word: Option<String>,
+}
+
+impl Params {
+    /// What is said of a machine in every call.
+    pub fn of(machine: &Machine) -> Self {
+        Params {
+            machine: machine.clone(),
+            credentials: Vec::new(),
+            deadline: None,
+            word: None,
+        }
+    }
 }
 
 /// The parameters of `initialize`.

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::message::{Cancel, Fault, Hello, Message, PROTOCOL, Params, Step, Welcome, read_line};
-use crate::{Driver, Error, Progress, Result};
+use crate::{Driver, Error, Progress, Result, ready};
 
 /// Serves `driver` until standard input ends.
 ///
@@ -119,6 +119,7 @@ async fn answer(
         machine,
         credentials,
         deadline,
+        word,
     } = read(params)?;
     let machine = &machine;
     match method {
@@ -134,7 +135,10 @@ async fn answer(
         "remove" => write(driver.remove(machine).await?),
         "state" => write(driver.state(machine).await?),
         "address" => write(driver.address(machine).await?),
-        "ready" => write(driver.ready(machine).await?),
+        "ready" => {
+            let word = word.as_deref().unwrap_or(ready::SSH);
+            write(driver.ready(machine, word).await?)
+        }
         "wait_stopped" => write(driver.wait_stopped(machine).await?),
         _ => Err(Error::Unsupported {
             driver: driver.info().name.clone(),

@@ -1,7 +1,6 @@
 //! A machine's devices, each with an id and a place on the bus of its own.
 
-use berth_driver_api::Result;
-use uuid::Uuid;
+use berth_driver_api::{Result, mac};
 
 use super::{Arguments, Carrier, CommandLine, Netdev, Values, fds, text};
 
@@ -150,10 +149,4 @@ fn listening(id: &str, fd: i32) -> Values {
         .set("fd", fd)
         .set("server", "on")
         .set("wait", "off")
-}
-
-/// A locally administered address that is the machine's from start to start.
-pub(crate) fn mac(id: Uuid) -> String {
-    let [.., a, b, c, d] = *id.as_bytes();
-    format!("52:54:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }

@@ -54,7 +54,7 @@ fn a_direct_boot_under_emulation() {
 -uuid 00112233-4455-6677-8899-aabbccddeeff
 -pidfile /m/qemu.pid
 -msg timestamp=on
--machine q35,memory-backend=mem0,vmport=off
+-machine q35,memory-backend=mem0,vmport=off,sata=off,smbus=off
 -accel tcg,thread=multi
 -cpu Nehalem
 -smp 2,sockets=1,cores=2,threads=1
@@ -100,7 +100,7 @@ fn firmware_takes_the_place_of_the_kernel() {
     };
     let text = lines(&machine(boot, &[]));
     assert!(
-        text.contains("-machine q35,memory-backend=mem0,vmport=off,pflash0=code0,pflash1=vars0\n")
+        text.contains("-machine q35,memory-backend=mem0,vmport=off,sata=off,smbus=off,pflash0=code0,pflash1=vars0\n")
     );
     assert!(text.contains(
         "-blockdev driver=raw,node-name=code0,file.driver=file,file.filename=/f/code.fd,read-only=on\n"

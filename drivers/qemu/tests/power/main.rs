@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use berth_driver_api::{Credential, Driver, Error, Silent, State};
+use berth_driver_api::{Credential, Driver, Error, Silent, State, ready};
 use fixture::{Fixture, Notes, booted, kill, monitor, pid};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -188,7 +188,7 @@ async fn the_guests_word_is_heard_and_a_death_comes_with_last_words() {
     };
     let (driver, machine) = (&fixture.driver, fixture.machine("ready"));
     driver.create(&machine, &[], &Silent).await.unwrap();
-    assert!(driver.ready(&machine).await.is_err());
+    assert!(driver.ready(&machine, ready::SSH).await.is_err());
     driver.start(&machine, &Silent).await.unwrap();
     booted(&machine).await;
 
@@ -200,16 +200,16 @@ async fn the_guests_word_is_heard_and_a_death_comes_with_last_words() {
             .unwrap();
         file.write_all(words.as_bytes()).unwrap();
     };
-    let (heard, ()) = tokio::join!(driver.ready(&machine), async {
+    let (heard, ()) = tokio::join!(driver.ready(&machine, ready::SSH), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         say("ss");
         tokio::time::sleep(Duration::from_millis(100)).await;
         say("h\n");
     });
     heard.unwrap();
-    driver.ready(&machine).await.unwrap();
+    driver.ready(&machine, ready::SSH).await.unwrap();
 
-    let (died, ()) = tokio::join!(driver.engine_ready(&machine), async {
+    let (died, ()) = tokio::join!(driver.ready(&machine, ready::ENGINE), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         kill(pid(&machine));
     });
@@ -218,7 +218,11 @@ async fn the_guests_word_is_heard_and_a_death_comes_with_last_words() {
 
     // What the guest said last time does not count this time.
     driver.start(&machine, &Silent).await.unwrap();
-    let early = tokio::time::timeout(Duration::from_millis(300), driver.ready(&machine)).await;
+    let early = tokio::time::timeout(
+        Duration::from_millis(300),
+        driver.ready(&machine, ready::SSH),
+    )
+    .await;
     assert!(early.is_err());
     driver.kill(&machine).await.unwrap();
 }

@@ -5,8 +5,10 @@
 mod cli;
 mod cold;
 mod first;
+mod idle;
 mod socket;
 mod stock;
+mod uml;
 mod world;
 
 use std::time::Instant;
@@ -30,6 +32,16 @@ const BENCHES: &[Bench] = &[
         name: "socket",
         about: "the engine's socket, the supervisor and the program's size",
         run: socket::run,
+    },
+    Bench {
+        name: "uml",
+        about: "User Mode Linux against software emulation and the host",
+        run: uml::run,
+    },
+    Bench {
+        name: "idle",
+        about: "what twenty idle machines cost",
+        run: idle::run,
     },
     Bench {
         name: "first",

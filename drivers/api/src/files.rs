@@ -5,17 +5,20 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use berth_driver_api::{Error, Result};
+use crate::{Error, Result};
 
 /// The name that a file has until it is complete.
-pub(crate) fn unfinished(path: &Path) -> PathBuf {
+pub fn unfinished(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     name.into()
 }
 
 /// Writes a file that only its owner may read, durably, in place of the one that was there.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+///
+/// # Errors
+/// If it cannot be written, for example because the disk is full.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let new = unfinished(path);
     remove(&new)?;
     let mut file = fs::OpenOptions::new()
@@ -31,7 +34,10 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Gives a complete file its name, durably.
-pub(crate) fn settle(new: &Path, path: &Path) -> Result<()> {
+///
+/// # Errors
+/// If it cannot be renamed or the folder cannot be made durable.
+pub fn settle(new: &Path, path: &Path) -> Result<()> {
     fs::rename(new, path).map_err(Error::io(path))?;
     match path.parent() {
         Some(folder) => fs::File::open(folder)
@@ -42,7 +48,10 @@ pub(crate) fn settle(new: &Path, path: &Path) -> Result<()> {
 }
 
 /// Removes a file if it is there.
-pub(crate) fn remove(path: &Path) -> Result<()> {
+///
+/// # Errors
+/// If it is there and cannot be removed.
+pub fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path)(error)),
         _ => Ok(()),
@@ -50,7 +59,7 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 }
 
 /// The last `count` lines of a file that may be long, or nothing.
-pub(crate) fn last_lines(path: &Path, count: usize) -> String {
+pub fn last_lines(path: &Path, count: usize) -> String {
     use std::io::{Read, Seek, SeekFrom};
     let tail = || -> std::io::Result<Vec<u8>> {
         let mut file = fs::File::open(path)?;
@@ -60,5 +69,16 @@ pub(crate) fn last_lines(path: &Path, count: usize) -> String {
         file.take(8 << 10).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    berth_driver_api::process::last_lines(&tail().unwrap_or_default(), count)
+    crate::process::last_lines(&tail().unwrap_or_default(), count)
+}
+
+/// Puts a log that has grown longer than `most` bytes aside, in place of the one that was put aside before.
+///
+/// # Errors
+/// If it cannot be renamed.
+pub fn put_long_aside(log: &Path, old: &Path, most: u64) -> Result<()> {
+    match fs::metadata(log) {
+        Ok(metadata) if metadata.len() > most => fs::rename(log, old).map_err(Error::io(log)),
+        _ => Ok(()),
+    }
 }

@@ -1,0 +1,97 @@
+//! Hearing from the guest that it is up. The guest writes words, one a line, to a port whose other end is a file in
+//! the machine's folder: `ssh` when its SSH server listens, `engine` when its container engine answers.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use inotify::{EventStream, Inotify, WatchMask};
+
+use crate::{Error, Result};
+
+/// The guest's SSH server listens.
+pub const SSH: &str = "ssh";
+
+/// The guest's container engine answers.
+pub const ENGINE: &str = "engine";
+
+/// What the guest writes is looked at up to here.
+const LONGEST: u64 = 64 << 10;
+
+/// The words that a guest has written so far, and a watch on their growing.
+pub struct Words {
+    ready: PathBuf,
+    changes: EventStream<[u8; 1024]>,
+}
+
+impl Words {
+    /// Watches the file `ready`, and `others` beside it that may tell why no word comes.
+    ///
+    /// # Errors
+    /// If a file is not there or cannot be watched.
+    pub fn watch(ready: PathBuf, others: &[&Path]) -> Result<Words> {
+        let inotify = Inotify::init().map_err(Error::io(&ready))?;
+        for file in others.iter().chain([&ready.as_path()]) {
+            inotify
+                .watches()
+                .add(file, WatchMask::MODIFY)
+                .map_err(Error::io(file))?;
+        }
+        let changes = inotify
+            .into_event_stream([0; 1024])
+            .map_err(Error::io(&ready))?;
+        Ok(Words { ready, changes })
+    }
+
+    /// Whether the guest has said `word`. No word falls between this and [`Words::changed`].
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn contain(&self, word: &str) -> Result<bool> {
+        let mut bytes = Vec::new();
+        File::open(&self.ready)
+            .and_then(|file| file.take(LONGEST).read_to_end(&mut bytes))
+            .map_err(Error::io(&self.ready))?;
+        Ok(says(&bytes, word))
+    }
+
+    /// Returns when one of the files has changed since the watch was set or this last returned.
+    ///
+    /// # Errors
+    /// If the watch fails.
+    pub async fn changed(&mut self) -> Result<()> {
+        match self.changes.next().await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(Error::io(&self.ready)(error)),
+            None => tokio::time::sleep(Duration::from_secs(1)).await,
+        }
+        Ok(())
+    }
+}
+
+/// Whole lines only: a word that is still being written has no end yet.
+fn says(bytes: &[u8], word: &str) -> bool {
+    let complete = bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+    bytes
+        .get(..complete)
+        .unwrap_or_default()
+        .split(|byte| *byte == b'\n')
+        .any(|line| line.trim_ascii() == word.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_lines_count() {
+        assert!(says(b"ssh\n", "ssh"));
+        assert!(says(b"noise\nssh\r\nengine\n", "ssh"));
+        assert!(!says(b"ssh", "ssh"));
+        assert!(!says(b"\nssh", "ssh"));
+        assert!(!says(b"sshd\nxssh\n", "ssh"));
+        assert!(!says(b"", "ssh"));
+    }
+}

@@ -1,0 +1,30 @@
+//! What the driver says of itself.
+
+use berth_driver_api::{Capabilities, DiskFormat, Info, Needs, OptionKind, OptionSpec};
+
+/// The driver's description of itself.
+pub(crate) fn info() -> Info {
+    Info {
+        name: "uml".into(),
+        description:
+            "User Mode Linux: a real kernel as a process of yours, at native speed without KVM"
+                .into(),
+        capabilities: Capabilities {
+            images: true,
+            power: true,
+            console: true,
+            ..Capabilities::default()
+        },
+        max_cpus: Some(1),
+        needs: Needs {
+            disk: Some(DiskFormat::Raw),
+            kernel: Some("uml-kernel".into()),
+        },
+        options: vec![OptionSpec {
+            name: "network".into(),
+            kind: OptionKind::Choice(vec!["user".into()]),
+            default: "user".into(),
+            help: "user: a network of its own, with a loopback port that leads to SSH".into(),
+        }],
+    }
+}

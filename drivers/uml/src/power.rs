@@ -1,0 +1,136 @@
+//! Ending a machine, and learning that it has ended.
+
+use std::time::Duration;
+
+use berth_driver_api::running::Running;
+use berth_driver_api::{Error, Machine, Result, process};
+
+use crate::launch::PID_FILE;
+use crate::mconsole::{self, Failure};
+use crate::record::Record;
+use crate::{helper, kernel, memory, ready};
+
+/// How long the kernel has to answer.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// A guest that has not yet started to listen misses what it is told: it is told again. Not sooner, since systemd
+/// takes seven presses within two seconds for haste.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// How often a network helper is replaced at once; after that the computer has other troubles.
+const MOST_HELPERS: u32 = 5;
+
+/// Asks the guest to shut down until it has. The keys Ctrl-Alt-Del mean that to these guests: their initrd says so.
+pub(crate) async fn stop(machine: &Machine, deadline: Duration) -> Result<()> {
+    let Some(running) = Running::of(&machine.file(PID_FILE))? else {
+        return tidy(machine).await;
+    };
+    let ask = async {
+        loop {
+            match mconsole::ask(machine, "cad", ANSWER).await {
+                Ok(_) | Err(Failure::Closed) => {}
+                Err(failure) => {
+                    tracing::debug!(machine = machine.name, "asking for a shutdown: {failure:?}");
+                }
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    };
+    tokio::select! {
+        ended = running.ended() => ended,
+        () = ask => Ok(()),
+        () = tokio::time::sleep(deadline) => Err(Error::Timeout {
+            what: "the guest's shutdown".into(),
+            after: deadline,
+        }),
+    }?;
+    tidy(machine).await
+}
+
+/// Powers off at once: the kernel, the processes that the guest's are on this computer, the network helper.
+pub(crate) async fn kill(machine: &Machine) -> Result<()> {
+    if let Some(running) = Running::of(&machine.file(PID_FILE))? {
+        running.kill_group()?;
+        running.kill_and_wait("kernel").await?;
+    }
+    tidy(machine).await
+}
+
+/// Clears away what outlives a kernel.
+async fn tidy(machine: &Machine) -> Result<()> {
+    helper::end(machine).await?;
+    memory::remove(machine)
+}
+
+/// Waits for the machine's end and says what is known of why. Meanwhile a network helper that dies is replaced.
+pub(crate) async fn wait_stopped(machine: &Machine) -> Result<Option<String>> {
+    let Some(running) = Running::of(&machine.file(PID_FILE))? else {
+        return Ok(None);
+    };
+    tokio::select! {
+        biased;
+        ended = running.ended() => ended?,
+        never = keep_network(machine, &running) => match never {},
+    }
+    Ok(Some(why(&ready::console(machine))))
+}
+
+async fn keep_network(machine: &Machine, kernel: &Running) -> std::convert::Infallible {
+    for _ in 0..MOST_HELPERS {
+        let outcome = async {
+            if let Some(helper) = helper::of(machine)? {
+                helper.ended().await?;
+            }
+            // Of a kernel's end its helper learns first.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let port = Record::existing(machine)?.port;
+            tracing::info!(
+                machine = machine.name,
+                "its network helper ended: another one takes its place"
+            );
+            helper::replace(machine, port, kernel).await
+        };
+        if let Err(error) = outcome.await {
+            tracing::warn!(machine = machine.name, "{error}");
+            break;
+        }
+    }
+    std::future::pending().await
+}
+
+/// Why a kernel ended, from its last words.
+fn why(console: &str) -> String {
+    let panic = "Kernel panic - not syncing: ";
+    if let Some((_, panic)) = console.lines().find_map(|line| line.split_once(panic)) {
+        let meaning = kernel::explain(console).unwrap_or_else(|| panic.to_owned());
+        format!("the guest's kernel panicked: {meaning}")
+    } else if console.contains("reboot: Power down") || console.contains("reboot: System halted") {
+        "the guest shut down".into()
+    } else {
+        match process::last_lines(console.as_bytes(), 3) {
+            words if words.is_empty() => {
+                "its kernel ended without a word; it was probably killed".into()
+            }
+            words => format!(
+                "its kernel ended unexpectedly, was probably killed; its console said last:\n{words}"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernels_last_words_tell_why_it_ended() {
+        let down = "[  OK  ] Reached target poweroff.target\nreboot: Power down\n";
+        assert_eq!(why(down), "the guest shut down");
+        let panic = "sysrq: Trigger a crash\nKernel panic - not syncing: sysrq triggered crash\nCPU: 0\n [<6>] x\n y\n z\n";
+        assert!(why(panic).ends_with("panicked: sysrq triggered crash"));
+        let full = "Bus error - the host /dev/shm or /tmp mount likely just ran out of space\n\
+                    Kernel panic - not syncing: Kernel mode signal 7\n";
+        assert!(why(full).ends_with("ran full"));
+        assert!(why("login:").contains("probably killed"));
+    }
+}

@@ -1,0 +1,66 @@
+//! What the driver decided when it made a machine, kept beside the machine's disk.
+
+use std::fs;
+use std::io::ErrorKind;
+
+use berth_driver_api::{Error, Machine, Result, files};
+use serde::{Deserialize, Serialize};
+
+use crate::disk::Disk;
+
+/// `uml.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) disk: Disk,
+    /// The loopback port that leads to SSH.
+    pub(crate) port: u16,
+    /// What another version of berth wrote.
+    #[serde(flatten)]
+    pub(crate) others: toml::Table,
+}
+
+impl Record {
+    /// The machine's record; `None` if none was written.
+    pub(crate) fn load(machine: &Machine) -> Result<Option<Record>> {
+        let file = machine.file(FILE);
+        let text = match fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io(file)(error)),
+        };
+        toml::from_str(&text)
+            .map(Some)
+            .map_err(|error| Error::failed(format!("reading {}", file.display()), error))
+    }
+
+    /// The record of a machine that was created.
+    pub(crate) fn existing(machine: &Machine) -> Result<Record> {
+        Record::load(machine)?.ok_or_else(|| Error::Missing(machine.name.clone()))
+    }
+
+    /// Replaces the record.
+    pub(crate) fn save(&self, machine: &Machine) -> Result<()> {
+        let file = machine.file(FILE);
+        let text = toml::to_string(self)
+            .map_err(|error| Error::failed(format!("writing {}", file.display()), error))?;
+        files::write(&file, text.as_bytes())
+    }
+}
+
+/// The record's name in the machine's folder.
+pub(crate) const FILE: &str = "uml.toml";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_another_version_survive() {
+        let text = "disk = \"cow\"\nport = 42001\nfuture = 7\n";
+        let record: Record = toml::from_str(text).unwrap();
+        assert_eq!((record.disk, record.port), (Disk::Cow, 42001));
+        let again: Record = toml::from_str(&toml::to_string(&record).unwrap()).unwrap();
+        assert_eq!(again, record);
+        assert_eq!(again.others["future"].as_integer(), Some(7));
+    }
+}

@@ -1,0 +1,74 @@
+//! What a machine does now.
+
+use std::time::Duration;
+
+use berth_driver_api::running::Running;
+use berth_driver_api::{Error, Machine, Result, State};
+use nix::sys::statvfs::statvfs;
+
+use crate::launch::PID_FILE;
+use crate::mconsole::{self, Failure};
+use crate::record::Record;
+use crate::{helper, ready};
+
+/// A live kernel answers in a millisecond; one that is stopped or starved is not waited for.
+const DEADLINE: Duration = Duration::from_millis(1500);
+
+/// What a guest's kernel says when the file that holds its disk could not be written.
+const READ_ONLY: &str = "Remounting filesystem read-only";
+
+/// Asks. A machine that is off costs two looks at its folder.
+pub(crate) async fn ask(machine: &Machine) -> Result<State> {
+    let Some(running) = Running::of(&machine.file(PID_FILE))? else {
+        return Ok(match Record::load(machine)? {
+            Some(record) if record.disk.file(machine).exists() => State::Stopped,
+            _ => State::Missing,
+        });
+    };
+    if helper::of(machine)?.is_none() && Running::of(&machine.file(PID_FILE))?.is_some() {
+        return Err(Error::failed(
+            "its network helper has ended",
+            "the machine runs on unreachable; start it to mend that",
+        ));
+    }
+    tokio::select! {
+        answer = mconsole::ask(machine, "version", DEADLINE) => translate(machine, answer),
+        ended = running.ended() => {
+            ended?;
+            Ok(State::Stopped)
+        }
+    }
+}
+
+fn translate(machine: &Machine, answer: Result<String, Failure>) -> Result<State> {
+    match answer {
+        Ok(_) => match ready::console(machine).contains(READ_ONLY) {
+            true => Err(Error::failed(
+                "its file system is read-only after errors of its disk",
+                disk_trouble(machine),
+            )),
+            false => Ok(State::Running),
+        },
+        Err(Failure::Silent) => Ok(State::Unreachable),
+        // It has not opened its console yet, or it has closed it.
+        Err(Failure::Closed) => Ok(match Running::of(&machine.file(PID_FILE))? {
+            Some(_) => State::Starting,
+            None => State::Stopped,
+        }),
+        Err(Failure::Other(error)) => Err(error),
+    }
+}
+
+/// What is known of why a disk failed, and what to do.
+fn disk_trouble(machine: &Machine) -> String {
+    const LITTLE: u64 = 16 << 20;
+    let free =
+        statvfs(&machine.folder).map(|about| about.blocks_available() * about.fragment_size());
+    match free {
+        Ok(free) if free < LITTLE => format!(
+            "the file system of {} is full: make room, then stop and start the machine",
+            machine.folder.display()
+        ),
+        _ => "stop and start the machine".into(),
+    }
+}
