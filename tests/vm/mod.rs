@@ -117,7 +117,8 @@ impl Host {
         self.berth("ssh").args([machine, "--", line])
     }
 
-    fn run(&self, program: &str, arguments: &str) -> Run {
+    /// Any program, with what berth and docker know of this computer.
+    pub fn run(&self, program: &str, arguments: &str) -> Run {
         let path = std::env::var("PATH").unwrap_or_default();
         Run::new(program)
             .args(arguments.split_whitespace())
@@ -163,9 +164,24 @@ impl Host {
 
     /// The process id of the machine's hypervisor.
     pub fn vm_pid(&self, name: &str) -> i32 {
-        let path = self.machine(name).join(format!("vm/{}.pid", self.driver));
-        let text = std::fs::read_to_string(path).unwrap();
-        text.split_whitespace().next().unwrap().parse().unwrap()
+        self.vm_pid_of(name, self.driver)
+    }
+
+    /// As [`Host::vm_pid`], for a machine that `driver` made.
+    pub fn vm_pid_of(&self, name: &str, driver: &str) -> i32 {
+        let path = self.machine(name).join(format!("vm/{driver}.pid"));
+        // It holds a lock on the file as long as it lives.
+        let file = std::fs::File::open(path).unwrap();
+        let mut lock = nix::libc::flock {
+            l_type: nix::libc::F_WRLCK as i16,
+            l_whence: nix::libc::SEEK_SET as i16,
+            l_start: 0,
+            l_len: 0,
+            l_pid: 0,
+        };
+        nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_GETLK(&mut lock)).unwrap();
+        assert_ne!(lock.l_pid, 0, "nothing runs");
+        lock.l_pid
     }
 
     /// Removes all machines and asserts that nothing is left of them.

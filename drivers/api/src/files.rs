@@ -60,16 +60,21 @@ pub fn remove(path: &Path) -> Result<()> {
 
 /// The last `count` lines of a file that may be long, or nothing.
 pub fn last_lines(path: &Path, count: usize) -> String {
+    crate::process::last_lines(&tail(path, 8 << 10), count)
+}
+
+/// The last `most` bytes of a file, or nothing.
+pub fn tail(path: &Path, most: u64) -> Vec<u8> {
     use std::io::{Read, Seek, SeekFrom};
-    let tail = || -> std::io::Result<Vec<u8>> {
+    let read = || -> std::io::Result<Vec<u8>> {
         let mut file = fs::File::open(path)?;
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(8 << 10)))?;
+        file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
         let mut bytes = Vec::new();
-        file.take(8 << 10).read_to_end(&mut bytes)?;
+        file.take(most).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    crate::process::last_lines(&tail().unwrap_or_default(), count)
+    read().unwrap_or_default()
 }
 
 /// Puts a log that has grown longer than `most` bytes aside, in place of the one that was put aside before.

@@ -37,6 +37,9 @@ const F_SETSIG: libc::c_int = 10;
 /// How long it has to end after its kernel.
 const END: Duration = Duration::from_secs(2);
 
+/// How long a kernel that was killed together with its helper takes to end.
+const KERNEL_END: Duration = Duration::from_millis(300);
+
 /// The descriptors at which the helper finds what was opened for it.
 mod fds {
     pub(super) const CABLE: i32 = 10;
@@ -68,6 +71,17 @@ pub(crate) struct Ends {
 /// The machine's helper, if it lives.
 pub(crate) fn of(machine: &Machine) -> Result<Option<Running>> {
     Running::of(&machine.file(PID_FILE))
+}
+
+/// True if the helper is gone and the kernel is not: both may have been killed, and a kernel takes a moment to go.
+pub(crate) async fn is_lost(machine: &Machine, kernel: &Running) -> Result<bool> {
+    if of(machine)?.is_some() {
+        return Ok(false);
+    }
+    match tokio::time::timeout(KERNEL_END, kernel.ended()).await {
+        Ok(ended) => ended.map(|()| false),
+        Err(_) => Ok(of(machine)?.is_none()),
+    }
 }
 
 /// Starts the machine's helper and returns when it serves.

@@ -43,11 +43,9 @@ const LISTENS: Duration = Duration::from_secs(30);
 /// Starts the machine; if it runs, mends what of it has died.
 pub(crate) async fn start(machine: &Machine, progress: &dyn Progress) -> Result<()> {
     let record = Record::existing(machine)?;
-    if let Some(running) = Running::of(&machine.file(PID_FILE))? {
-        if helper::of(machine)?.is_none() {
-            progress.note("the network helper had ended: another one takes its place");
-            helper::replace(machine, record.port, &running).await?;
-        }
+    if let Some(running) = Running::of(&machine.file(PID_FILE))?
+        && runs_on(machine, &record, &running, progress).await?
+    {
         return Ok(());
     }
     if !record.disk.file(machine).exists() {
@@ -72,6 +70,20 @@ pub(crate) async fn start(machine: &Machine, progress: &dyn Progress) -> Result<
         memory::remove(machine)?;
     }
     launched
+}
+
+/// Mends a machine whose kernel lives; `false` if that has just ended.
+async fn runs_on(
+    machine: &Machine,
+    record: &Record,
+    running: &Running,
+    progress: &dyn Progress,
+) -> Result<bool> {
+    if helper::is_lost(machine, running).await? {
+        progress.note("the network helper had ended: another one takes its place");
+        helper::replace(machine, record.port, running).await?;
+    }
+    Ok(Running::of(&machine.file(PID_FILE))?.is_some())
 }
 
 /// Lays out the folder that the kernel runs in.

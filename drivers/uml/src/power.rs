@@ -13,9 +13,11 @@ use crate::{helper, kernel, memory, ready};
 /// How long the kernel has to answer.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// A guest that has not yet started to listen misses what it is told: it is told again. Not sooner, since systemd
-/// takes seven presses within two seconds for haste.
-const AGAIN: Duration = Duration::from_secs(10);
+/// A guest that boots is given this long until it listens; sooner, it would miss what it is told, or start again.
+const BOOTS: Duration = Duration::from_secs(10);
+
+/// Between tries to reach the kernel.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// How often a network helper is replaced at once; after that the computer has other troubles.
 const MOST_HELPERS: u32 = 5;
@@ -26,15 +28,16 @@ pub(crate) async fn stop(machine: &Machine, deadline: Duration) -> Result<()> {
         return tidy(machine).await;
     };
     let ask = async {
-        loop {
-            match mconsole::ask(machine, "cad", ANSWER).await {
-                Ok(_) | Err(Failure::Closed) => {}
-                Err(failure) => {
-                    tracing::debug!(machine = machine.name, "asking for a shutdown: {failure:?}");
-                }
+        let listens = ready::wait_for(machine, berth_driver_api::ready::SSH);
+        let _ = tokio::time::timeout(BOOTS, listens).await;
+        // Once: while it shuts down, systemd has the kernel restart at once when the keys are pressed again.
+        while let Err(failure) = mconsole::ask(machine, "cad", ANSWER).await {
+            if !matches!(failure, Failure::Closed) {
+                tracing::debug!(machine = machine.name, "asking for a shutdown: {failure:?}");
             }
             tokio::time::sleep(AGAIN).await;
         }
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         ended = running.ended() => ended,
@@ -81,8 +84,9 @@ async fn keep_network(machine: &Machine, kernel: &Running) -> std::convert::Infa
             if let Some(helper) = helper::of(machine)? {
                 helper.ended().await?;
             }
-            // Of a kernel's end its helper learns first.
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            if !helper::is_lost(machine, kernel).await? {
+                return Ok(());
+            }
             let port = Record::existing(machine)?.port;
             tracing::info!(
                 machine = machine.name,

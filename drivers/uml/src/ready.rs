@@ -39,9 +39,12 @@ fn died(machine: &Machine) -> Error {
 /// The line in the console's log before what the kernel says.
 pub(crate) const STARTED: &str = "--- berth starts the machine";
 
+/// A panic comes with long lists of what the kernel was doing.
+const LONGEST: u64 = 64 << 10;
+
 /// The last lines of the console since the machine was last started.
 pub(crate) fn console(machine: &Machine) -> String {
-    let lines = files::last_lines(&machine.file(CONSOLE), 80);
+    let lines = process::last_lines(&files::tail(&machine.file(CONSOLE), LONGEST), usize::MAX);
     let since = lines.rfind(STARTED).and_then(|at| lines.get(at..));
     match since {
         Some(since) => since

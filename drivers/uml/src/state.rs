@@ -15,7 +15,11 @@ use crate::{helper, ready};
 const DEADLINE: Duration = Duration::from_millis(1500);
 
 /// What a guest's kernel says when the file that holds its disk could not be written.
-const READ_ONLY: &str = "Remounting filesystem read-only";
+const DISK_FAILED: [&str; 3] = [
+    "Remounting filesystem read-only",
+    "potential data loss",
+    "Buffer I/O error on dev",
+];
 
 /// Asks. A machine that is off costs two looks at its folder.
 pub(crate) async fn ask(machine: &Machine) -> Result<State> {
@@ -25,7 +29,7 @@ pub(crate) async fn ask(machine: &Machine) -> Result<State> {
             _ => State::Missing,
         });
     };
-    if helper::of(machine)?.is_none() && Running::of(&machine.file(PID_FILE))?.is_some() {
+    if helper::is_lost(machine, &running).await? {
         return Err(Error::failed(
             "its network helper has ended",
             "the machine runs on unreachable; start it to mend that",
@@ -42,13 +46,16 @@ pub(crate) async fn ask(machine: &Machine) -> Result<State> {
 
 fn translate(machine: &Machine, answer: Result<String, Failure>) -> Result<State> {
     match answer {
-        Ok(_) => match ready::console(machine).contains(READ_ONLY) {
-            true => Err(Error::failed(
-                "its file system is read-only after errors of its disk",
-                disk_trouble(machine),
-            )),
-            false => Ok(State::Running),
-        },
+        Ok(_) => {
+            let console = ready::console(machine);
+            match DISK_FAILED.iter().any(|words| console.contains(words)) {
+                true => Err(Error::failed(
+                    "its disk failed while it ran",
+                    disk_trouble(machine),
+                )),
+                false => Ok(State::Running),
+            }
+        }
         Err(Failure::Silent) => Ok(State::Unreachable),
         // It has not opened its console yet, or it has closed it.
         Err(Failure::Closed) => Ok(match Running::of(&machine.file(PID_FILE))? {

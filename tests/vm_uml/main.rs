@@ -1,0 +1,70 @@
+//! What only User Mode Linux machines have to stand: an ordinary user, many at once, any of their processes killed, and
+//! a computer that is short of what they need.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod killed;
+mod short;
+mod user;
+
+#[path = "../vm/mod.rs"]
+mod vm;
+
+use std::time::Duration;
+
+use vm::{BOOT, Host, assert_nothing_left, build_busybox, image};
+
+/// Made and used at once on a small computer.
+const MANY: usize = 20;
+const AT_ONCE: usize = 4;
+
+#[test]
+#[ignore = "boots VMs; cargo xtask test runs it"]
+fn twenty_machines_answer_and_leave_nothing() {
+    let host = Host::with("uml");
+    let before = memory_folders();
+    let names: Vec<String> = (1..=MANY).map(|n| format!("many{n}")).collect();
+    for some in names.chunks(AT_ONCE) {
+        host.berth("create --memory 512M --image")
+            .arg(image("debian-13-docker"))
+            .args(some.iter().cloned())
+            .deadline(BOOT)
+            .ok();
+    }
+    host.berth("use many1").ok();
+    build_busybox(&host);
+    host.docker("save --output bb.tar bb").ok();
+    for name in &names {
+        let docker = |line: &str| host.docker(&format!("--context {name} {line}"));
+        docker("load --quiet --input bb.tar").ok();
+        docker("run --detach --name sleeper bb sleep 100000").ok();
+    }
+    let states = host.berth("ls --timeout 20 --format {{.State}}").text();
+    assert_eq!(
+        states.lines().filter(|state| *state == "running").count(),
+        MANY
+    );
+    for name in &names {
+        let docker = |line: &str| host.docker(&format!("--context {name} {line}"));
+        assert_eq!(docker("exec sleeper hostname").text().len(), 12);
+        assert_eq!(docker("info --format {{.Name}}").text(), *name);
+    }
+    host.berth("rm --yes --all")
+        .deadline(Duration::from_secs(120))
+        .ok();
+    assert_nothing_left(&host);
+    assert_eq!(memory_folders(), before, "memory is left");
+    let shared = host.home().join(".uml");
+    assert!(!shared.exists(), "{} is left", shared.display());
+}
+
+/// The folders in which machines have their memory.
+fn memory_folders() -> Vec<String> {
+    let entries = std::fs::read_dir("/dev/shm").unwrap().flatten();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with("berth-"))
+        .collect();
+    names.sort();
+    names
+}
