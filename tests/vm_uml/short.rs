@@ -1,7 +1,7 @@
 //! A computer that is short of something says so, or the next choice is made and the reason said. What is taken away is
 //! taken away in a mount namespace of the test's own.
 
-use crate::vm::{BOOT, Host, image};
+use crate::vm::{BOOT, Host, assert_nothing_left, image};
 
 /// Runs a script in which /dev/shm or the home can be something else. `$BERTH` is the program.
 fn apart(host: &Host, script: &str) -> crate::vm::Run {
@@ -14,7 +14,7 @@ fn apart(host: &Host, script: &str) -> crate::vm::Run {
 #[ignore = "boots VMs; cargo xtask test runs it"]
 fn a_shared_memory_that_is_full_or_forbids_programs_is_passed_over() {
     let host = Host::with("uml");
-    for (options, reason) in [("size=16m", "has room for"), ("noexec", "noexec")] {
+    for (options, reason) in [("size=16m", "16 MiB left"), ("noexec", "noexec")] {
         let script = format!(
             "mount -t tmpfs -o {options} none /dev/shm; \
              $BERTH create apart --memory 512M --image {}; \
@@ -29,7 +29,7 @@ fn a_shared_memory_that_is_full_or_forbids_programs_is_passed_over() {
         let told = told.unwrap_or_else(|| panic!("{}", out.stderr));
         assert!(told.contains(reason), "{told}");
     }
-    host.finish();
+    assert_nothing_left(&host);
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn a_disk_that_runs_full_under_a_machine_is_told() {
         out.stdout,
         out.stderr
     );
-    host.finish();
+    assert_nothing_left(&host);
 }
 
 #[test]
@@ -73,5 +73,5 @@ fn more_than_the_driver_has_is_refused_or_given_by_another() {
         "{doctor}"
     );
     assert!(line("driver qemu").contains("tcg"), "{doctor}");
-    host.finish();
+    assert_nothing_left(&host);
 }

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
-use crate::vm::{BOOT, Host, Run, build_busybox, eventually, http_get, image};
+use crate::vm::{BOOT, Host, Run, assert_nothing_left, build_busybox, eventually, http_get, image};
 
 /// Nobody else's on this computer.
 const UID: u32 = 54_321;
@@ -40,7 +40,7 @@ fn one_command_as_an_ordinary_user() {
     assert_eq!(body, "built\n");
     a_container_fetches_from_this_computer(&user);
     user("$BERTH rm --yes berth").ok();
-    host.finish();
+    assert_nothing_left(&host);
 }
 
 /// The computer's loopback is 10.0.2.2 for guests.
