@@ -43,11 +43,19 @@ pub fn run() -> Result<Vec<Figure>> {
         plain("the same QEMU by hand → engine answers", floor, "s"),
         at_most("create against the floor", create / floor, "×", 1.15),
     ];
-    let stock = stock::boot(&world)?.as_secs_f64();
+    stock::build(&world)?;
+    let stock_on = |cpu| stock::boot(&world, cpu).map(|time| time.as_secs_f64());
+    let (stock, stock_as_usual) = (stock_on("Nehalem")?, stock_on("max")?);
     figures.extend([
         plain("boot: QEMU's start → engine is up", boot, "s"),
         plain("boot with Debian's stock initrd and units", stock, "s"),
         at_most("boot against stock", boot / stock, "×", 0.4),
+        plain(
+            "stock on -cpu max, as other tools start QEMU",
+            stock_as_usual,
+            "s",
+        ),
+        plain("boot against that", boot / stock_as_usual, "×"),
     ]);
     Ok(figures)
 }

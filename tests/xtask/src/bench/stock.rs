@@ -17,8 +17,8 @@ const UNIT: &str = "[Unit]\nAfter=docker.service\nRequires=docker.service\n[Serv
 const PACKAGES: &str = "linux-image-cloud-amd64,initramfs-tools,zstd,systemd-sysv,dbus,udev,kmod,openssh-server,\
                         qemu-guest-agent,iproute2,ca-certificates,systemd-resolved,iptables,docker.io,docker-cli";
 
-/// How long from QEMU's start until the engine is up.
-pub fn boot(world: &World) -> Result<Duration> {
+/// Builds it.
+pub fn build(world: &World) -> Result<()> {
     let folder = world.file("stock");
     fs::create_dir_all(folder.join("root"))?;
     let tar = folder.join("root.tar");
@@ -47,11 +47,17 @@ pub fn boot(world: &World) -> Result<Duration> {
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     printed(&mut build)?;
-    let disk = folder.join("disk.raw");
     let script = "set -e; cd \"$0\"; tar -xpf root.tar -C root; rm root.tar; \
                   cp root/boot/vmlinuz-* vmlinuz; cp root/boot/initrd.img-* initrd; \
                   truncate -s 8G disk.raw; mke2fs -q -t ext4 -d root disk.raw; rm -rf root";
     printed(Command::new("sh").args(["-c", script]).arg(&folder))?;
+    Ok(())
+}
+
+/// How long from QEMU's start until the engine is up, on a CPU of this model. The disk stays as it was.
+pub fn boot(world: &World, cpu: &str) -> Result<Duration> {
+    let folder = world.file("stock");
+    let disk = folder.join("disk.raw");
     let _ = fs::remove_file(world.file("ready"));
     let begun = Instant::now();
     let child = Command::new("qemu-system-x86_64")
@@ -59,7 +65,8 @@ pub fn boot(world: &World) -> Result<Duration> {
             "-nodefaults -no-user-config -display none -machine q35 -accel tcg,thread=multi"
                 .split(' '),
         )
-        .args("-cpu Nehalem -smp 2 -m 1024 -append".split(' '))
+        .args(["-cpu", cpu])
+        .args("-smp 2 -m 1024 -append".split(' '))
         .arg("root=/dev/vda rw quiet console=ttyS0")
         .arg("-kernel")
         .arg(folder.join("vmlinuz"))
@@ -67,7 +74,7 @@ pub fn boot(world: &World) -> Result<Duration> {
         .arg(folder.join("initrd"))
         .arg("-drive")
         .arg(format!(
-            "file={},if=virtio,format=raw,cache=writeback",
+            "file={},if=virtio,format=raw,cache=writeback,snapshot=on",
             disk.display()
         ))
         .args(
