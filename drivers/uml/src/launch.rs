@@ -22,7 +22,7 @@ use crate::kernel::Kernel;
 use crate::mconsole::{self, Notice};
 use crate::memory::{self, Memory};
 use crate::record::Record;
-use crate::{disk, initrd, ready};
+use crate::{cpu, disk, initrd, ready};
 
 /// Names in the machine's folder.
 pub(crate) const PID_FILE: &str = "uml.pid";
@@ -169,7 +169,11 @@ async fn launch(
     confinement.end(&mut command);
 
     // If this future is dropped before the kernel has answered, nobody knows of it: it goes too, and its helper after.
-    let mut newborn = Newborn::new(process::spawn_detached(command)?);
+    let child = process::spawn_detached(command)?;
+    if let Some(pid) = child.id() {
+        cpu::bind(pid as i32, machine.id);
+    }
+    let mut newborn = Newborn::new(child);
     let listens = tokio::select! {
         heard = notice.heard() => heard.map(|()| true)?,
         () = newborn.ended() => false,

@@ -14,6 +14,7 @@
 mod check;
 mod command_line;
 mod confine;
+mod cpu;
 mod disk;
 mod helper;
 mod info;

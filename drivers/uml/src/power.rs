@@ -8,7 +8,7 @@ use berth_driver_api::{Error, Machine, Result, process};
 use crate::launch::PID_FILE;
 use crate::mconsole::{self, Failure};
 use crate::record::Record;
-use crate::{helper, kernel, memory, ready};
+use crate::{cpu, helper, kernel, memory, ready};
 
 /// How long the kernel has to answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -65,15 +65,19 @@ async fn tidy(machine: &Machine) -> Result<()> {
     memory::remove(machine)
 }
 
-/// Waits for the machine's end and says what is known of why. Meanwhile a network helper that dies is replaced.
+/// Waits for the machine's end and says what is known of why. Meanwhile a network helper that dies is replaced, and a
+/// machine that waits for its CPU is moved.
 pub(crate) async fn wait_stopped(machine: &Machine) -> Result<Option<String>> {
     let Some(running) = Running::of(&machine.file(PID_FILE))? else {
         return Ok(None);
     };
+    let tend = async {
+        tokio::join!(keep_network(machine, &running), cpu::balance(&running));
+    };
     tokio::select! {
         biased;
         ended = running.ended() => ended?,
-        never = keep_network(machine, &running) => match never {},
+        () = tend => {}
     }
     Ok(Some(why(&ready::console(machine))))
 }
