@@ -73,9 +73,10 @@ fn describe(full: &Full) -> String {
     add(
         "machine",
         format!(
-            "{}, {} CPUs, {} memory, {} disk",
+            "{}, {} {}, {} memory, {} disk",
             row.driver,
             row.cpus,
+            if row.cpus == 1 { "CPU" } else { "CPUs" },
             show_size(row.memory),
             show_size(row.disk)
         ),
