@@ -19,6 +19,7 @@ pub mod ports;
 pub mod process;
 mod progress;
 pub mod ready;
+pub mod record;
 pub mod running;
 pub mod size;
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use berth_driver_api::ports::Ports;
 use berth_driver_api::process::Newborn;
+use berth_driver_api::record::KeptRecord;
 use berth_driver_api::running::Running;
 use berth_driver_api::{Error, Machine, Progress, Result, State, credentials, files, process};
 use command_fds::CommandFdExt;

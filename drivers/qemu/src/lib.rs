@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_driver_api::ports::Ports;
+use berth_driver_api::record::KeptRecord;
 use berth_driver_api::{
     Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Result, State, files,
     process,
@@ -177,7 +178,7 @@ impl Driver for Qemu {
             launch::CONSOLE,
             launch::OLD_CONSOLE,
             launch::READY,
-            record::FILE,
+            Record::FILE,
         ]
         .map(|name| machine.file(name));
         for file in [disk::overlay(machine), disk::variables(machine)]

@@ -1,9 +1,6 @@
 //! What the driver decided when it made a machine, kept beside the machine's disk.
 
-use std::fs;
-use std::io::ErrorKind;
-
-use berth_driver_api::{Error, Machine, Result, files};
+use berth_driver_api::record::KeptRecord;
 use serde::{Deserialize, Serialize};
 
 use crate::accel::Accelerator;
@@ -30,36 +27,9 @@ pub(crate) struct Record {
     pub(crate) others: toml::Table,
 }
 
-impl Record {
-    /// The machine's record; `None` if none was written.
-    pub(crate) fn load(machine: &Machine) -> Result<Option<Record>> {
-        let file = machine.file(FILE);
-        let text = match fs::read_to_string(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io(file)(error)),
-        };
-        toml::from_str(&text)
-            .map(Some)
-            .map_err(|error| Error::failed(format!("reading {}", file.display()), error))
-    }
-
-    /// The record of a machine that was created.
-    pub(crate) fn existing(machine: &Machine) -> Result<Record> {
-        Record::load(machine)?.ok_or_else(|| Error::Missing(machine.name.clone()))
-    }
-
-    /// Replaces the record.
-    pub(crate) fn save(&self, machine: &Machine) -> Result<()> {
-        let file = machine.file(FILE);
-        let text = toml::to_string(self)
-            .map_err(|error| Error::failed(format!("writing {}", file.display()), error))?;
-        files::write(&file, text.as_bytes())
-    }
+impl KeptRecord for Record {
+    const FILE: &str = "qemu.toml";
 }
-
-/// The record's name in the machine's folder.
-pub(crate) const FILE: &str = "qemu.toml";
 
 #[cfg(test)]
 mod tests {

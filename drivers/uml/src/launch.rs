@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use berth_driver_api::ports::Ports;
 use berth_driver_api::process::Newborn;
+use berth_driver_api::record::KeptRecord;
 use berth_driver_api::running::{self, Running};
 use berth_driver_api::{Error, Machine, Progress, Result, files, mac, process};
 use command_fds::CommandFdExt;

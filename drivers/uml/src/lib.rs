@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_driver_api::ports::Ports;
+use berth_driver_api::record::KeptRecord;
 use berth_driver_api::{
     Address, Credential, Driver, Info, Machine, Probe, Progress, Result, State, credentials, files,
 };
@@ -132,7 +133,7 @@ impl Driver for Uml {
             disk::BASE,
             Disk::Cow.name(),
             Disk::Own.name(),
-            record::FILE,
+            Record::FILE,
         ] {
             let file = machine.file(name);
             files::remove(&file)?;

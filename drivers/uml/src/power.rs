@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use berth_driver_api::record::KeptRecord;
 use berth_driver_api::running::Running;
 use berth_driver_api::{Error, Machine, Result, process};
 
