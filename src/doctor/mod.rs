@@ -141,13 +141,15 @@ fn image_tools(info: &Info) -> Check {
         Some(_) => berth_images::KERNEL_BUILD_TOOLS,
         None => &[],
     };
-    let missing: Vec<String> = berth_images::BUILD_TOOLS
+    let mut missing: Vec<String> = berth_images::BUILD_TOOLS
         .iter()
         .chain(rootless)
         .chain(kernel)
         .filter(|tool| process::find(tool).is_none())
         .map(|tool| (*tool).to_owned())
         .collect();
+    missing.sort();
+    missing.dedup();
     let (verdict, detail) = match missing.is_empty() {
         true => (Verdict::Good, "guest images can be built here".to_owned()),
         false => (

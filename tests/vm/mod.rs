@@ -85,6 +85,11 @@ impl Host {
         self.berth_home().join("machines").join(name)
     }
 
+    /// What is kept between runs.
+    pub fn cache(&self) -> &Path {
+        &self.cache
+    }
+
     /// The folder with the docker CLI.
     pub fn docker_folder(&self) -> PathBuf {
         self.cache.join("docker/usr/bin")

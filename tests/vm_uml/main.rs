@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod debian13;
 mod killed;
 mod short;
 mod user;
