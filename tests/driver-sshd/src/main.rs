@@ -120,11 +120,12 @@ impl Driver for Sshd {
                 _ => {}
             }
         }
+        // A home of its own: what this computer's user has in ~/.bashrc is no part of the machine.
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host_key\nPidFile none\n\
              AuthorizedKeysFile {folder}/authorized_keys\nPasswordAuthentication no\n\
              KbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n\
-             MaxStartups 200\nMaxSessions 200\nSubsystem sftp internal-sftp\n"
+             MaxStartups 200\nMaxSessions 200\nSetEnv HOME={folder}\nPermitUserRC no\nSubsystem sftp internal-sftp\n"
         );
         write(&machine.file("sshd_config"), config.as_bytes())
     }
