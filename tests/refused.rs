@@ -193,6 +193,16 @@ fn requests() {
                 "--engine",
                 "none",
                 "--image",
+                "uml-kernel",
+            ],
+            &[
+                "create",
+                "web2",
+                "-d",
+                "sshd",
+                "--engine",
+                "none",
+                "--image",
                 "/no/such/disk",
             ],
             &[
@@ -304,6 +314,10 @@ $ berth create web2 -d sshd --engine none --image debain-13
 exit 3
 berth: there is no image debain-13; did you mean debian-13?
 hint: `berth image ls` lists them
+
+$ berth create web2 -d sshd --engine none --image uml-kernel
+exit 2
+berth: the image uml-kernel is a kernel, not a guest's disk
 
 $ berth create web2 -d sshd --engine none --image /no/such/disk
 exit 1

@@ -191,6 +191,17 @@ async fn image(berth: &Berth, reference: Option<&str>, progress: &dyn Progress) 
     if reference.contains('/') {
         return Ok(store.import(Path::new(reference), None, progress).await?);
     }
+    // Said before it is built.
+    if catalog
+        .recipe(reference)
+        .is_some_and(|recipe| recipe.disk.is_none())
+    {
+        return Err(Error::Image(berth_images::Error::WrongKind {
+            reference: reference.to_owned(),
+            is: "a kernel",
+            wanted: "a guest's disk",
+        }));
+    }
     Ok(store
         .ensure(&catalog, &reference.parse()?, progress)
         .await?)

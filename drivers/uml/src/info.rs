@@ -7,7 +7,7 @@ pub(crate) fn info() -> Info {
     Info {
         name: "uml".into(),
         description:
-            "User Mode Linux: a real kernel as a process of yours, at native speed without KVM"
+            "User Mode Linux: a real kernel as a process of yours, on the CPU itself, without KVM"
                 .into(),
         capabilities: Capabilities {
             images: true,
