@@ -31,12 +31,14 @@ mod version;
 mod words;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::machine::{Berth, SUPERVISE};
 use crate::supervisor;
 use progress::Screen;
+use tokio::time::timeout;
 
 /// Container hosts anywhere: makes VMs, installs a container engine in them, and points docker at them.
 #[derive(Debug, Parser)]
@@ -147,17 +149,27 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         if supervises {
             return dispatch(cli.command, &screen).await;
         }
+        let mut interrupted = std::pin::pin!(interrupted());
         // A dropped command ends its child processes; what it leaves is resumable and the hint says so.
-        tokio::select! {
+        let outcome = tokio::select! {
             outcome = dispatch(cli.command, &screen) => outcome,
-            () = interrupted() => Err(error::Interrupted.into()),
+            () = &mut interrupted => return Err(error::Interrupted.into()),
+        };
+        // A terminal's Ctrl-C ends child processes as well, and their end may be noticed before the signal is.
+        let failed = !matches!(outcome, Ok(ExitCode::SUCCESS));
+        if failed && timeout(SIGNAL_SHOWS, interrupted).await.is_ok() {
+            return Err(error::Interrupted.into());
         }
+        outcome
     });
     screen.clear();
     // Blocking work that was cut off must not hold up the exit.
     runtime.shutdown_background();
     outcome
 }
+
+/// How long a signal that was sent already may take to show.
+const SIGNAL_SHOWS: Duration = Duration::from_millis(30);
 
 async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};

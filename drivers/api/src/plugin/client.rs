@@ -69,6 +69,8 @@ impl Plugin {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // A terminal's Ctrl-C is for berth, which ends its plugins in order.
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| Error::failed(format!("driver {name} does not start"), error))?;
