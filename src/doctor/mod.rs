@@ -42,28 +42,20 @@ pub enum Verdict {
 /// If there is no such driver.
 pub async fn examine(berth: &Berth, driver: &str) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
-    let driver = if driver == AUTO {
+    let best = if driver == AUTO {
         let candidates = machine::candidates(&berth.drivers).await?;
         checks.extend(choice(&candidates));
-        candidates
-            .first()
-            .map_or_else(|| driver.to_owned(), |best| best.driver.clone())
+        candidates.into_iter().next()
     } else {
-        driver.to_owned()
+        None
     };
-    let driver = berth.drivers.get(&driver).await?;
-    match driver.probe().await {
-        Ok(probe) => {
-            let found = probe.findings.into_iter();
-            checks.extend(found.map(|finding| of_finding(finding, probe.usable)));
-        }
-        Err(error) => checks.push(Check {
-            subject: driver.info().name.clone(),
-            verdict: Verdict::Bad,
-            detail: error.to_string(),
-            missing: Vec::new(),
-        }),
-    }
+    let candidate = match best {
+        Some(best) => best,
+        None => machine::look(&berth.drivers, driver).await?,
+    };
+    let driver = berth.drivers.get(&candidate.driver).await?;
+    let found = candidate.findings.into_iter();
+    checks.extend(found.map(|finding| of_finding(finding, candidate.usable)));
     if driver.info().capabilities.images {
         checks.push(image_tools(driver.info()));
     }

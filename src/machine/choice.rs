@@ -39,7 +39,11 @@ pub async fn candidates(drivers: &drivers::Drivers) -> Result<Vec<Candidate>> {
     Ok(candidates)
 }
 
-async fn look(drivers: &drivers::Drivers, name: &str) -> Result<Candidate> {
+/// One driver, as a candidate. Starts no machine.
+///
+/// # Errors
+/// If the driver cannot be had.
+pub async fn look(drivers: &drivers::Drivers, name: &str) -> Result<Candidate> {
     let driver = drivers.get(name).await?;
     Ok(match driver.probe().await {
         Ok(probe) => Candidate {

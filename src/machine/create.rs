@@ -8,7 +8,7 @@ use std::time::Duration;
 use berth_driver_api::{Progress, check_options};
 use berth_images::Image;
 
-use super::engine::{check_engine, install_engine, kernel_limits, ready_made};
+use super::engine::{check_engine, install_engine, take_ready_made};
 use super::journal::{self, Journal};
 use super::{
     Berth, EngineWish, Error, ImageRef, Record, Result, check_name, choice, identity, power,
@@ -263,22 +263,15 @@ async fn carry_out(
     if opened.record.engine_socket().is_some() {
         power::open_endpoint(&opened, &mut journal, progress).await?;
     }
-    if let Some(installed) = ready_made(berth, &opened, progress).await? {
+    if take_ready_made(berth, &mut opened, &mut journal, progress).await? {
         identity::handed_over(&opened.folder);
-        opened.record.installed = Some(installed);
-        opened.record.limits = kernel_limits(berth, &opened.record)?;
-        journal
-            .always("record", async { opened.record.write(&berth.home) })
-            .await?;
-        power::publish(berth, &opened, &mut journal, progress).await?;
-        journal.end()?;
-        return Ok(opened.record);
+    } else {
+        let session =
+            power::first_connection(&opened, &mut journal, until, boot_deadline, progress).await?;
+        identity::handed_over(&opened.folder);
+        install_engine(berth, &mut opened, &session, &mut journal, progress).await?;
+        session.disconnect().await;
     }
-    let session =
-        power::first_connection(&opened, &mut journal, until, boot_deadline, progress).await?;
-    identity::handed_over(&opened.folder);
-    install_engine(berth, &mut opened, &session, &mut journal, progress).await?;
-    session.disconnect().await;
     power::publish(berth, &opened, &mut journal, progress).await?;
     journal.end()?;
     Ok(opened.record)

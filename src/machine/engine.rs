@@ -60,9 +60,27 @@ pub(super) fn check_engine(engine: &EngineWish) -> Result<()> {
     }
 }
 
+/// Records the engine that the image brought; false if there is none, or it is not what was asked for.
+pub(super) async fn take_ready_made(
+    berth: &Berth,
+    opened: &mut Opened,
+    journal: &mut Journal,
+    progress: &dyn Progress,
+) -> Result<bool> {
+    let Some(installed) = ready_made(berth, opened, progress).await? else {
+        return Ok(false);
+    };
+    opened.record.installed = Some(installed);
+    opened.record.limits = kernel_limits(berth, &opened.record)?;
+    journal
+        .always("record", async { opened.record.write(&berth.home) })
+        .await?;
+    Ok(true)
+}
+
 /// The engine that the image brought, if that is what was asked for and it answers: then there is nothing to look at in
 /// the guest and nothing to do there, and the supervisor's connection is the only one.
-pub(super) async fn ready_made(
+async fn ready_made(
     berth: &Berth,
     opened: &Opened,
     progress: &dyn Progress,
@@ -93,7 +111,7 @@ pub(super) async fn ready_made(
 }
 
 /// What a driver's own kernel cannot do, as the image store knows.
-pub(super) fn kernel_limits(berth: &Berth, record: &Record) -> Result<Vec<String>> {
+fn kernel_limits(berth: &Berth, record: &Record) -> Result<Vec<String>> {
     let Some(kernel) = &record.kernel else {
         return Ok(Vec::new());
     };

@@ -16,7 +16,7 @@ mod remove;
 mod size;
 mod status;
 
-pub use choice::{AUTO, Candidate, candidates};
+pub use choice::{AUTO, Candidate, candidates, look};
 pub use create::{Request, create, resume_create};
 pub use drivers::Drivers;
 pub use endpoint::{LISTENS, SUPERVISE};

@@ -156,6 +156,18 @@ impl Host {
         self.row(name)["state"].as_str().unwrap().to_owned()
     }
 
+    /// Asserts that `berth ls` tells at once that a machine has stopped.
+    #[track_caller]
+    pub fn told_stopped_at_once(&self) {
+        let listed = self.berth("ls --json --timeout 20").ok();
+        assert!(
+            listed.stdout.contains("\"state\": \"stopped\""),
+            "{}",
+            listed.stdout
+        );
+        assert!(listed.took < Duration::from_secs(5), "{:?}", listed.took);
+    }
+
     /// What the machine's supervisor says, by `berth status`.
     pub fn supervisor(&self, name: &str) -> Value {
         let out = self
