@@ -1,6 +1,7 @@
 //! Makes an image of a recipe: packages → root file system → initrd → disk, or packages → kernel.
 
 mod cpio;
+pub(crate) mod direct;
 mod disk;
 mod initrd;
 mod modules;
@@ -23,6 +24,7 @@ pub const BUILD_TOOLS: &[&str] = &[
     "mmdebstrap",
     "tar",
     "xz",
+    "zstd",
     "mke2fs",
     "sfdisk",
     "mformat",
@@ -39,7 +41,7 @@ pub const ROOTLESS_BUILD_TOOLS: &[&str] = &["fakeroot", "newuidmap", "unshare"];
 /// Makes images. The store's tests have one of their own.
 #[async_trait]
 pub trait Builder: Send + Sync {
-    /// Makes the image's files in `out` (for a guest `disk.qcow2`, `vmlinuz` and `initrd`), with `work` for everything
+    /// Makes the image's files in `out` (for a guest `disk.qcow2`, `vmlinux` or `vmlinuz`, and `initrd`), with `work` for everything
     /// else. Both folders are empty and on the store's disk. Dropping the future ends everything that it started.
     async fn build(
         &self,
@@ -115,7 +117,7 @@ impl Builder for Mmdebstrap {
         progress.phase("Making the initrd");
         let kernel = modules::Kernel::find(&rootfs.folder)?;
         initrd::write(recipe, &kernel, &rootfs.folder, &out.join("initrd")).await?;
-        std::fs::copy(&kernel.image, out.join("vmlinuz")).map_err(Error::io(&kernel.image))?;
+        direct::write(&kernel.image, work, out).await?;
         overlay::write(recipe, &work.join("overlay"))?;
 
         progress.phase("Making the file system");

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use berth_driver_api::{BootImage, DiskFormat, DriverKernel};
 use serde::{Deserialize, Serialize};
 
+use crate::build::direct;
 use crate::{Digest, Error, KernelInfo, Result};
 
 /// What a stored disk can be converted to.
 const CONVERTED: &[DiskFormat] = &[DiskFormat::Raw];
 pub(crate) const DISK: &str = "disk.qcow2";
-pub(crate) const KERNEL: &str = "vmlinuz";
 pub(crate) const INITRD: &str = "initrd";
 pub(crate) const DESCRIPTION: &str = "image.toml";
 
@@ -136,7 +136,7 @@ impl Image {
             disk: self.folder.join(DISK),
             format,
             virtual_size,
-            kernel: file(KERNEL),
+            kernel: file(direct::UNPACKED).or_else(|| file(direct::PACKED)),
             initrd: file(INITRD),
             cmdline: self.content.cmdline.clone(),
             driver_kernel: None,

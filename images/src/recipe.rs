@@ -10,7 +10,7 @@ use crate::{Digest, Engine, Error, Result};
 pub const MIRROR_VARIABLE: &str = "BERTH_DEBIAN_MIRROR";
 
 /// Raised when the builder makes something else of the same recipe.
-const BUILDER_VERSION: u32 = 1;
+const BUILDER_VERSION: u32 = 2;
 
 /// Everything that an image is made of, with what it extends already merged in.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -21,7 +21,7 @@ mod nearest;
 
 /// The images of one berth home. Any number of processes may use it at once.
 ///
-/// Layout: `sha256-HEX/{image.toml,disk.qcow2,vmlinuz,initrd}` (a kernel's image has other files), `refs/NAME` with a
+/// Layout: `sha256-HEX/{image.toml,disk.qcow2,vmlinux or vmlinuz,initrd}` (a kernel's image has other files), `refs/NAME` with a
 /// digest in it, `locks/`, `tmp/`.
 #[derive(Clone)]
 pub struct Store {

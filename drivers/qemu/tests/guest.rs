@@ -1,5 +1,5 @@
 //! A whole guest from berth's own image: minutes under software emulation, so only where `BERTH_TEST_IMAGE` names a
-//! stored image's folder (with `image.toml`, `disk.qcow2`, `vmlinuz`, `initrd`).
+//! stored image's folder (with `image.toml`, `disk.qcow2`, `vmlinux`, `initrd`).
 //! `BERTH_TEST_OPTIONS` adds driver options: `cpu=max network=passt`.
 
 #![allow(clippy::unwrap_used)]
@@ -66,7 +66,7 @@ async fn a_real_guest_comes_up_obeys_and_shuts_down() {
                 disk: image.join("disk.qcow2"),
                 format: DiskFormat::Qcow2,
                 virtual_size: content["virtual_size"].as_integer().unwrap() as u64,
-                kernel: Some(image.join("vmlinuz")),
+                kernel: Some(image.join("vmlinux")),
                 initrd: Some(image.join("initrd")),
                 cmdline: Some(word("cmdline")),
                 driver_kernel: None,

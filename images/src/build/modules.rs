@@ -127,23 +127,27 @@ impl Kernel {
         let file = self
             .file(name)
             .ok_or_else(|| Error::tool("initrd", format!("the kernel has no module {name}")))?;
-        let path = self.folder.join(file);
-        let unpack: &[&str] = match path.extension().and_then(|e| e.to_str()) {
-            Some("ko") => return fs::read(&path).map_err(Error::io(&path)),
-            Some("xz") => &["xz", "--decompress", "--stdout", "--keep", "--force"],
-            Some("zst") => &["zstd", "--decompress", "--stdout", "--quiet", "--force"],
-            Some("gz") => &["gzip", "--decompress", "--stdout", "--force"],
-            _ => {
-                return Err(Error::tool(
-                    "initrd",
-                    format!("{file} is compressed in an unknown way"),
-                ));
-            }
-        };
-        let mut tool = command(unpack[0])?;
-        tool.args(&unpack[1..]).arg(&path);
-        Ok(berth_driver_api::process::output(tool).await?)
+        unpacked(&self.folder.join(file)).await
     }
+}
+
+/// The content of a file of the kernel's, which is compressed as its name says.
+pub(super) async fn unpacked(path: &Path) -> Result<Vec<u8>> {
+    let unpack: &[&str] = match path.extension().and_then(|e| e.to_str()) {
+        Some("ko") => return fs::read(path).map_err(Error::io(path)),
+        Some("xz") => &["xz", "--decompress", "--stdout", "--keep", "--force"],
+        Some("zst") => &["zstd", "--decompress", "--stdout", "--quiet", "--force"],
+        Some("gz") => &["gzip", "--decompress", "--stdout", "--force"],
+        _ => {
+            return Err(Error::tool(
+                "initrd",
+                format!("{} is compressed in an unknown way", path.display()),
+            ));
+        }
+    };
+    let mut tool = command(unpack[0])?;
+    tool.args(&unpack[1..]).arg(path);
+    Ok(berth_driver_api::process::output(tool).await?)
 }
 
 /// `kernel/drivers/block/virtio_blk.ko.xz` → `virtio_blk`.

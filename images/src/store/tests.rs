@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use berth_driver_api::Silent;
 
 use super::*;
-use crate::image::{DISK, INITRD, KERNEL};
+use crate::build::direct::UNPACKED;
+use crate::image::{DISK, INITRD};
 use crate::{Built, Family, KernelInfo};
 
 /// Disks in other formats, and kernels.
@@ -43,7 +44,7 @@ impl Builder for Fake {
         if self.fails {
             return Err(Error::tool("mmdebstrap", "no"));
         }
-        fs::write(out.join(KERNEL), "kernel").unwrap();
+        fs::write(out.join(UNPACKED), "kernel").unwrap();
         fs::write(out.join(INITRD), "initrd").unwrap();
         Ok(Built {
             os: "Debian 13.1".into(),
