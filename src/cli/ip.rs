@@ -8,10 +8,12 @@ use super::output;
 use crate::fleet::{Selection, select};
 use crate::machine::Berth;
 
-/// Print the address that a machine is reached at
+/// Print a machine's address
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "With user networking that is this computer's loopback; `berth status` shows the ports."
+    after_help = "The address at which other machines reach it, if it shares a network with them (-o network=shared). \
+                  Otherwise that at which this computer does: with user networking loopback, and `berth status` shows \
+                  the ports."
 )]
 pub struct Args {
     #[command(flatten)]
@@ -24,7 +26,8 @@ pub async fn run(berth: &Berth, args: &Args) -> Result<ExitCode> {
     let names = select(berth, &args.selection, super::ASK_DEADLINE).await?;
     let mut lines = Vec::new();
     for name in names {
-        lines.push(berth.open(&name).await?.address().await?.host);
+        let address = berth.open(&name).await?.address().await?;
+        lines.push(address.own.unwrap_or(address.host));
     }
     output::lines(lines)?;
     Ok(ExitCode::SUCCESS)

@@ -81,6 +81,11 @@ fn describe(full: &Full) -> String {
             show_size(row.disk)
         ),
     );
+    if let Some(address) = &row.address
+        && row.ssh.as_ref().is_some_and(|ssh| ssh.host != *address)
+    {
+        add("address", address.clone());
+    }
     if let Some(engine) = &row.engine {
         let version = match (&engine.version, engine.kind.as_str()) {
             (Some(version), _) => format!(" {version}"),

@@ -143,6 +143,7 @@ impl Berth {
             folder: folder.vm(),
             sockets: folder.sockets(),
             ports: self.home.ports(),
+            networks: self.home.networks(),
             spec: Spec {
                 cpus: record.cpus,
                 memory: record.memory,

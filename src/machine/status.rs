@@ -27,7 +27,7 @@ pub struct Row {
     pub engine: Option<EngineRow>,
     /// How a client reaches the engine.
     pub endpoint: Option<String>,
-    /// Its address.
+    /// Its address: its own one where other machines reach it there, otherwise that at which this computer does.
     pub address: Option<String>,
     /// How ssh reaches it.
     pub ssh: Option<SshRow>,
@@ -132,7 +132,7 @@ async fn power_state(berth: &Berth, record: Record, row: &mut Row) -> Result<()>
     if row.state.is_up()
         && let Ok(address) = opened.driver.address(&opened.machine).await
     {
-        row.address = Some(address.host.clone());
+        row.address = Some(address.own.unwrap_or_else(|| address.host.clone()));
         row.ssh = Some(SshRow {
             host: address.host,
             port: address.port,

@@ -75,6 +75,11 @@ impl Home {
         self.data.join("ports")
     }
 
+    /// The networks that machines share.
+    pub fn networks(&self) -> PathBuf {
+        self.data.join("networks")
+    }
+
     /// Programs named `berth-driver-NAME`.
     pub fn plugins(&self) -> PathBuf {
         self.data.join("plugins")

@@ -14,7 +14,7 @@ use super::Host;
 pub fn assert_nothing_left(host: &Host) {
     let processes = processes(host);
     assert!(processes.is_empty(), "processes are left: {processes:?}");
-    for folder in ["machines", "ports", "locks"] {
+    for folder in ["machines", "networks", "ports", "locks"] {
         let left = files(&host.berth_home().join(folder));
         assert!(left.is_empty(), "left in {folder}: {left:?}");
     }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod debian13;
+mod group;
 mod killed;
 mod short;
 mod user;

@@ -378,7 +378,7 @@ impl std::fmt::Display for State {
     }
 }
 
-/// Where a machine's SSH server is reached, and its own address if it has one.
+/// Where a machine's SSH server is reached, and where it is on a network with others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
     /// Host name or IP address to connect to.
@@ -390,6 +390,9 @@ pub struct Address {
     /// `ssh -J` style hops on the way there: `[user@]host[:port]`.
     #[serde(default)]
     pub jump: Vec<String>,
+    /// The machine's own address, at which other machines reach it, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<String>,
 }
 
 #[cfg(test)]

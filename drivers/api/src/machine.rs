@@ -19,6 +19,9 @@ pub struct Machine {
     pub sockets: PathBuf,
     /// Where loopback ports are leased for all machines of this berth home; see [`crate::ports::Ports`].
     pub ports: PathBuf,
+    /// Where networks that machines of this berth home share are kept. Made by the driver that makes the first one.
+    #[serde(default)]
+    pub networks: PathBuf,
     /// What was asked for.
     pub spec: Spec,
 }

@@ -212,6 +212,7 @@ impl Driver for Qemu {
             port,
             user: USER.into(),
             jump: Vec::new(),
+            own: None,
         })
     }
 

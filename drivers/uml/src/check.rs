@@ -6,9 +6,10 @@ use berth_driver_api::{
     Error, Execution, Finding, Info, Machine, Probe, Result, check_options, process, size,
 };
 
-use crate::helper::{self, OLDEST, PROGRAM};
+use crate::group::Group;
 use crate::kernel::Kernel;
 use crate::memory::Memory;
+use crate::usermode::{OLDEST, PROGRAM};
 use crate::{command_line, confine, mconsole};
 
 /// What a machine has if nobody says otherwise; the probe looks for room for it.
@@ -17,6 +18,7 @@ const USUAL_MEMORY: u64 = 1 << 30;
 /// Checks a machine's size, options and what they need; without an image, all that does not depend on it.
 pub(crate) fn machine(machine: &Machine, info: &Info) -> Result<()> {
     check_options(info, &machine.spec.options)?;
+    Group::of(machine)?;
     platform().map_err(|reason| Error::failed("User Mode Linux", reason))?;
     if machine.spec.cpus != 1 {
         return Err(size::refuse(
@@ -139,7 +141,7 @@ async fn network() -> Finding {
         return Finding::missing(subject, PROGRAM);
     }
     match process::version(PROGRAM).await {
-        Some((number, words)) if number >= helper::OLDEST => Finding::good(subject, words),
+        Some((number, words)) if number >= OLDEST => Finding::good(subject, words),
         Some((_, words)) => Finding::bad(
             subject,
             format!("{words} is too old: {}.{} is needed", OLDEST.0, OLDEST.1),

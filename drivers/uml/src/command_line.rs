@@ -19,6 +19,14 @@ pub(crate) mod fds {
     pub(crate) const WATCH: i32 = 13;
     /// The file for the words of a guest that is up.
     pub(crate) const READY: i32 = 14;
+    /// In a group, the guest's end of its second cable…
+    pub(crate) const GROUP_CABLE: i32 = 15;
+    /// …the end of it that is the switch's, kept for every switch to come…
+    pub(crate) const SWITCH: i32 = 16;
+    /// …and the group's pipe, kept open.
+    pub(crate) const GROUP_ALIVE: i32 = 17;
+    /// One more than the highest.
+    pub(crate) const END: i32 = 18;
 }
 
 /// The kernel's modules in the machine's folder, a link.
@@ -37,6 +45,8 @@ pub(crate) struct CommandLine<'a> {
     pub(crate) disk: Disk,
     pub(crate) modules: bool,
     pub(crate) mac: &'a str,
+    /// In a group, the second network card's address on the cable and that among the others.
+    pub(crate) shared: Option<(&'a str, &'a str)>,
     /// The kernel parameters of the guest image and of the kernel.
     pub(crate) parameters: &'a str,
 }
@@ -67,6 +77,10 @@ impl CommandLine<'_> {
             fds::CABLE,
             self.mac
         ));
+        if let Some((mac, _)) = self.shared {
+            let cable = fds::GROUP_CABLE;
+            add(format_args!("vec1:transport=fd,fd={cable},mac={mac}"));
+        }
         // Guests mount nothing of this computer's: no path begins with a device.
         add(format_args!("hostfs=/dev/null"));
         add(format_args!("uml_dir={CONTROL}"));
@@ -79,6 +93,9 @@ impl CommandLine<'_> {
             add(format_args!("{word}"));
         }
         add(format_args!("berth.ready=ttyS{READY_LINE}"));
+        if let Some((_, address)) = self.shared {
+            add(format_args!("berth.shared={address}"));
+        }
         args
     }
 }
@@ -93,12 +110,13 @@ pub(crate) fn fits(path: &Path) -> bool {
 mod tests {
     use super::*;
 
-    fn line(disk: Disk) -> String {
+    fn line(disk: Disk, shared: Option<(&str, &str)>) -> String {
         CommandLine {
             memory: (1 << 30) + 5,
             disk,
             modules: true,
             mac: "52:54:aa:bb:cc:dd",
+            shared,
             parameters: "root=PARTLABEL=berth-root rw  quiet",
         }
         .arguments()
@@ -108,7 +126,7 @@ mod tests {
     #[test]
     fn a_machine_is_told_what_it_has() {
         assert_eq!(
-            line(Disk::Cow),
+            line(Disk::Cow, None),
             "mem=1024M ubd0t=disk.cow,base.raw ubd1r=modules.img initrd=initrd seccomp=on con0=null,fd:1 con=null \
              ssl=null ssl1=null,fd:14 vec0:transport=fd,fd=10,mac=52:54:aa:bb:cc:dd hostfs=/dev/null uml_dir=control umid=vm \
              mconsole=notify:control/notify root=PARTLABEL=berth-root rw quiet berth.ready=ttyS1"
@@ -117,7 +135,14 @@ mod tests {
 
     #[test]
     fn a_disk_of_its_own_is_named() {
-        let line = line(Disk::Own);
+        let line = line(Disk::Own, None);
         assert!(line.contains(" ubd0=disk.raw "), "{line}");
+    }
+
+    #[test]
+    fn a_machine_of_a_group_has_a_second_network_card() {
+        let line = line(Disk::Cow, Some(("52:56:aa:bb:cc:dd", "10.86.0.2/24")));
+        assert!(line.contains(" vec1:transport=fd,fd=15,mac=52:56:aa:bb:cc:dd "));
+        assert!(line.ends_with(" berth.shared=10.86.0.2/24"), "{line}");
     }
 }

@@ -36,7 +36,7 @@ const FILES: u64 = 65_536;
 const PID_FILE: libc::c_uint = 64;
 
 /// One more than the highest descriptor that is mapped.
-const MAPPED: libc::c_uint = fds::READY as libc::c_uint + 1;
+const MAPPED: libc::c_uint = fds::END as libc::c_uint;
 
 /// A confinement, ready to be taken on by a process that is about to become a kernel.
 pub(crate) struct Confinement {

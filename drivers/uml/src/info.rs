@@ -22,9 +22,11 @@ pub(crate) fn info() -> Info {
         },
         options: vec![OptionSpec {
             name: "network".into(),
-            kind: OptionKind::Choice(vec!["user".into()]),
+            kind: OptionKind::Choice(vec!["user".into(), "shared".into(), "shared:".into()]),
             default: "user".into(),
-            help: "user: a network of its own, with a loopback port that leads to SSH".into(),
+            help: "user: a network of its own, with a loopback port that leads to SSH; \
+                   shared or shared:GROUP: a second one too, on which the machines of that group reach each other"
+                .into(),
         }],
     }
 }

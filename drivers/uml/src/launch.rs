@@ -18,11 +18,13 @@ use tokio::process::Command;
 
 use crate::command_line::{self, CommandLine, fds};
 use crate::confine::Confinement;
-use crate::helper::{self, Ends, mapping};
+use crate::group::{Group, Plug};
+use crate::helper::{self, Ends};
 use crate::kernel::Kernel;
 use crate::mconsole::{self, Notice};
 use crate::memory::{self, Memory};
 use crate::record::Record;
+use crate::usermode::mapping;
 use crate::{cpu, disk, initrd, ready};
 
 /// Names in the machine's folder.
@@ -84,6 +86,9 @@ async fn runs_on(
         progress.note("the network helper had ended: another one takes its place");
         helper::replace(machine, record.port, running).await?;
     }
+    if let Some(group) = Group::of(machine)? {
+        group.join(false).await?;
+    }
     Ok(Running::of(&machine.file(PID_FILE))?.is_some())
 }
 
@@ -139,6 +144,11 @@ async fn launch(
         watch: watch.try_clone().map_err(failed)?,
     };
     let record = connect(machine, record, network, progress).await?;
+    let group = Group::of(machine)?;
+    let plug = match &group {
+        Some(group) => Some(group.plug(machine).await?),
+        None => None,
+    };
 
     let notice = Notice::listen(machine)?;
     let folder = memory.folder_for(machine)?;
@@ -149,7 +159,7 @@ async fn launch(
         .try_clone()
         .map_err(Error::io(machine.file(CONSOLE)))?;
     command
-        .args(arguments(machine, &record, kernel)?)
+        .args(arguments(machine, &record, kernel, plug.as_ref())?)
         .current_dir(&machine.folder)
         .env_clear()
         .env(memory::VARIABLE, &folder)
@@ -157,15 +167,24 @@ async fn launch(
         .stdout(Stdio::from(console))
         .stderr(Stdio::from(console_too));
     confinement.begin(&mut command, &machine.file(PID_FILE))?;
+    let mut mappings = vec![
+        mapping(guest.into(), fds::CABLE),
+        mapping(cable, fds::HELPER),
+        mapping(alive, fds::ALIVE),
+        mapping(watch, fds::WATCH),
+        mapping(ready_file(machine)?.into(), fds::READY),
+    ];
+    if let Some(plug) = plug {
+        let (guest, switch) = UnixDatagram::pair().map_err(failed)?;
+        mappings.extend([
+            mapping(guest.into(), fds::GROUP_CABLE),
+            mapping(switch.into(), fds::SWITCH),
+            mapping(plug.alive, fds::GROUP_ALIVE),
+        ]);
+    }
     command
         .as_std_mut()
-        .fd_mappings(vec![
-            mapping(guest.into(), fds::CABLE),
-            mapping(cable, fds::HELPER),
-            mapping(alive, fds::ALIVE),
-            mapping(watch, fds::WATCH),
-            mapping(ready_file(machine)?.into(), fds::READY),
-        ])
+        .fd_mappings(mappings)
         .map_err(|error| Error::failed("handing files to the kernel", error))?;
     confinement.end(&mut command);
 
@@ -185,7 +204,10 @@ async fn launch(
     };
     if listens {
         newborn.let_live();
-        return Ok(());
+        return match group {
+            Some(group) => group.join(true).await,
+            None => Ok(()),
+        };
     }
     let outcome = newborn.end().await;
     Err(Error::failed(
@@ -222,14 +244,23 @@ async fn connect(
     ))
 }
 
-fn arguments(machine: &Machine, record: &Record, kernel: &Kernel) -> Result<Vec<String>> {
+fn arguments(
+    machine: &Machine,
+    record: &Record,
+    kernel: &Kernel,
+    plug: Option<&Plug>,
+) -> Result<Vec<String>> {
+    let mac = mac(machine.id);
+    // Another one, of the same kind.
+    let second_mac = mac.replacen("52:54:", "52:56:", 1);
     let image = machine.image()?;
     let parameters = [image.cmdline.clone().unwrap_or_default(), kernel.cmdline()?].join(" ");
     Ok(CommandLine {
         memory: machine.spec.memory,
         disk: record.disk,
         modules: kernel.modules().is_some(),
-        mac: &mac(machine.id),
+        mac: &mac,
+        shared: plug.map(|plug| (&*second_mac, &*plug.address)),
         parameters: &parameters,
     }
     .arguments())

@@ -7,7 +7,7 @@
 //! shares. In its socket folder: `uml/`, with the kernel's management console. Outside: the lease of its SSH port,
 //! and while it runs a folder `berth-ID` for its memory, in `/dev/shm` if that serves.
 //!
-//! Beside the kernel runs a network helper, see [`helper`]. Both outlive the berth that started them. Whether they
+//! Beside the kernel runs a network helper, see [`helper`], and beside the kernels of a group a switch, see [`group`]. All outlive the berth that started them. Whether they
 //! live is told by their locks on their pid files, so no berth has to stay, and one that comes later can watch, stop
 //! or kill them.
 
@@ -16,6 +16,7 @@ mod command_line;
 mod confine;
 mod cpu;
 mod disk;
+mod group;
 mod helper;
 mod info;
 mod initrd;
@@ -27,6 +28,7 @@ mod power;
 mod ready;
 mod record;
 mod state;
+mod usermode;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,6 +41,7 @@ use berth_driver_api::{
 };
 
 use disk::Disk;
+use group::Group;
 use record::Record;
 
 /// The user that berth's images let in.
@@ -99,6 +102,9 @@ impl Driver for Uml {
                 record
             }
         };
+        if let Some(group) = Group::of(machine)? {
+            group.enter(machine).await?;
+        }
         // The disk comes last: a machine that has one is complete.
         record.disk.make(machine).await
     }
@@ -117,6 +123,9 @@ impl Driver for Uml {
 
     async fn remove(&self, machine: &Machine) -> Result<()> {
         power::kill(machine).await?;
+        if let Some(group) = Group::of(machine)? {
+            group.leave(machine).await?;
+        }
         launch::remove_folder(machine)?;
         credentials::remove(machine)?;
         for name in [
@@ -152,6 +161,10 @@ impl Driver for Uml {
             port: Record::existing(machine)?.port,
             user: USER.into(),
             jump: Vec::new(),
+            own: match Group::of(machine)? {
+                Some(group) => group.address(machine)?.map(|address| address.to_string()),
+                None => None,
+            },
         })
     }
 

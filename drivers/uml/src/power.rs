@@ -6,6 +6,7 @@ use berth_driver_api::record::KeptRecord;
 use berth_driver_api::running::Running;
 use berth_driver_api::{Error, Machine, Result, process};
 
+use crate::group::Group;
 use crate::launch::PID_FILE;
 use crate::mconsole::{self, Failure};
 use crate::record::Record;
@@ -63,6 +64,9 @@ pub(crate) async fn kill(machine: &Machine) -> Result<()> {
 /// Clears away what outlives a kernel.
 async fn tidy(machine: &Machine) -> Result<()> {
     helper::end(machine).await?;
+    if let Some(group) = Group::of(machine)? {
+        group.end_if_idle().await?;
+    }
     memory::remove(machine)
 }
 
@@ -73,7 +77,11 @@ pub(crate) async fn wait_stopped(machine: &Machine) -> Result<Option<String>> {
         return Ok(None);
     };
     let tend = async {
-        tokio::join!(keep_network(machine, &running), cpu::balance(&running));
+        tokio::join!(
+            keep_network(machine, &running),
+            keep_group(machine),
+            cpu::balance(&running)
+        );
     };
     tokio::select! {
         biased;
@@ -103,6 +111,31 @@ async fn keep_network(machine: &Machine, kernel: &Running) -> std::convert::Infa
             tracing::warn!(machine = machine.name, "{error}");
             break;
         }
+    }
+    std::future::pending().await
+}
+
+/// Has the group's switch replaced when it dies; of several that see to it, one does it.
+async fn keep_group(machine: &Machine) -> std::convert::Infallible {
+    let keep = async {
+        let Some(group) = Group::of(machine)? else {
+            return Ok(());
+        };
+        let mut replaced = 0;
+        while replaced < MOST_HELPERS {
+            if let Some(switch) = group.switch()? {
+                switch.ended().await?;
+            }
+            if group.is_lost().await? {
+                replaced += 1;
+                tracing::info!(machine = machine.name, "replacing its group's switch");
+                group.join(false).await?;
+            }
+        }
+        Ok::<_, Error>(())
+    };
+    if let Err(error) = keep.await {
+        tracing::warn!(machine = machine.name, "{error}");
     }
     std::future::pending().await
 }

@@ -7,6 +7,7 @@ use berth_driver_api::running::Running;
 use berth_driver_api::{Error, Machine, Result, State};
 use nix::sys::statvfs::statvfs;
 
+use crate::group::Group;
 use crate::launch::PID_FILE;
 use crate::mconsole::{self, Failure};
 use crate::record::Record;
@@ -34,6 +35,14 @@ pub(crate) async fn ask(machine: &Machine) -> Result<State> {
         return Err(Error::failed(
             "its network helper has ended",
             "the machine runs on unreachable; start it to mend that",
+        ));
+    }
+    if let Some(group) = Group::of(machine)?
+        && group.is_lost().await?
+    {
+        return Err(Error::failed(
+            "the network switch of its group has ended",
+            "the machine does not reach the others; start it to mend that",
         ));
     }
     tokio::select! {

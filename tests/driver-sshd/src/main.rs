@@ -225,6 +225,7 @@ impl Driver for Sshd {
                 .flatten()
                 .map_or_else(|| "root".into(), |user| user.name),
             jump: Vec::new(),
+            own: None,
         })
     }
 }

@@ -16,10 +16,14 @@ const INIT: &str = include_str!("../../../recipes/files/uml-init");
 /// What dockerd finds as iptables where the kernel has none that translates addresses.
 const IPTABLES: &str = include_str!("../../../recipes/files/uml-iptables");
 
+/// What gives containers' traffic to other machines of a group this machine's address, for the same kernels.
+const SHARED_NAT: &str = include_str!("../../../recipes/files/uml-shared-nat");
+
 /// Every script in it.
 pub(crate) const SCRIPTS: &str = concat!(
     include_str!("../../../recipes/files/uml-init"),
-    include_str!("../../../recipes/files/uml-iptables")
+    include_str!("../../../recipes/files/uml-iptables"),
+    include_str!("../../../recipes/files/uml-shared-nat")
 );
 
 /// Where the script has the device nodes from.
@@ -51,6 +55,7 @@ pub(crate) fn write(
     cpio.file("bin/busybox", 0o755, &shell(recipe, root)?);
     cpio.file("init", 0o755, INIT.as_bytes());
     cpio.file("berth/iptables", 0o755, IPTABLES.as_bytes());
+    cpio.file("berth/shared-nat", 0o755, SHARED_NAT.as_bytes());
     cpio.link("lib/modules", "/root/usr/lib/modules");
     cpio.file("berth/table", 0o644, table(recipe, kernel, info).as_bytes());
     cpio.file("berth/limits", 0o644, lines(&info.limits).as_bytes());
