@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,15 +32,16 @@ pub fn run() -> Result<Vec<Figure>> {
         at_most("uml: VM's start → engine is up", uml_boot, "s", 5.0),
         plain("qemu under emulation: the same", qemu_boot, "s"),
     ];
+    let compiler = compiler(&world)?;
     let host = printed(
         Command::new("perl")
             .args(["-e", WORKLOAD])
-            .arg(world.file("workload")),
+            .args([&world.file("workload"), &compiler]),
     )?;
     let host = read(&host)?;
     let machines = [
-        ("uml", work(&world, "uml")?),
-        ("qemu", work(&world, "qemu")?),
+        ("uml", work(&world, "uml", &compiler)?),
+        ("qemu", work(&world, "qemu", &compiler)?),
     ];
     for (what, (value, unit)) in &host {
         figures.push(plain(format!("host: {what}"), *value, unit));
@@ -90,7 +92,7 @@ fn read(printed: &str) -> Result<BTreeMap<String, (f64, &'static str)>> {
     let line = |line: &str| {
         let mut words = line.split('\t');
         let (name, value, unit) = (words.next()?, words.next()?, words.next()?);
-        let unit = ["MB/s", "rounds/s", "/s"]
+        let unit = ["MB/s", "rounds/s", "lines/s", "/s"]
             .into_iter()
             .find(|known| *known == unit)?;
         Some((name.to_owned(), (value.parse().ok()?, unit)))
@@ -99,7 +101,22 @@ fn read(printed: &str) -> Result<BTreeMap<String, (f64, &'static str)>> {
     all.with_context(|| format!("a workload that printed {printed}"))
 }
 
-fn work(world: &World, name: &str) -> Result<BTreeMap<String, (f64, &'static str)>> {
+/// A C compiler small enough to be the same on the host and in every machine: Debian's package tcc, unpacked.
+fn compiler(world: &World) -> Result<PathBuf> {
+    let folder = world.file("compiler");
+    fs::create_dir_all(&folder)?;
+    let get = "apt-get -q download tcc && dpkg-deb -x tcc_*.deb . && rm tcc_*.deb";
+    printed(Command::new("sh").args(["-ec", get]).current_dir(&folder))?;
+    Ok(folder)
+}
+
+fn work(
+    world: &World,
+    name: &str,
+    compiler: &Path,
+) -> Result<BTreeMap<String, (f64, &'static str)>> {
+    let from = compiler.display().to_string();
+    world.run(&["cp", &from, &format!("{name}:/root/compiler")])?;
     let script = world.file("workload.pl");
     fs::write(&script, WORKLOAD)?;
     let script = script.display().to_string();
@@ -111,6 +128,7 @@ fn work(world: &World, name: &str) -> Result<BTreeMap<String, (f64, &'static str
         "perl",
         "/root/workload.pl",
         "/root/workload",
+        "/root/compiler",
     ])?)
 }
 

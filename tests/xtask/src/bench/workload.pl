@@ -1,10 +1,10 @@
 # What the bench `uml` runs on the host and in machines alike: prints `name, value, unit`, one a line. Only perl-base and
-# coreutils, which every Debian has; so the clock is clock_gettime(CLOCK_MONOTONIC) by number.
+# coreutils, which every Debian has, and a compiler in the folder that is named second; so the clock is clock_gettime(CLOCK_MONOTONIC) by number.
 use strict;
 use warnings;
 use IO::Handle;
 
-my $folder = shift;
+my ($folder, $compiler) = @ARGV;
 mkdir $folder;
 chdir $folder or die "$folder: $!";
 
@@ -26,6 +26,13 @@ report "hashing and sorting words", rate(sub {
     $seen{ $_ * 7919 % 10007 } = "w$_" for 1 .. 5000;
     my @sorted = sort { $seen{$a} cmp $seen{$b} } keys %seen;
 }), "rounds/s";
+open my $source, ">", "source.c" or die $!;
+my $lines = 20_000;
+print $source "int f$_(int x) { for (int i = 0; i < $_; i++) x += i * x; return x; }\n" for 1 .. $lines;
+close $source;
+my $compile = "$compiler/usr/bin/tcc -B$compiler/usr/lib/x86_64-linux-gnu/tcc -c source.c -o object";
+report "compiling C", rate(sub { system($compile) == 0 or die "$compile: $?" }) * $lines, "lines/s";
+unlink "source.c", "object";
 report "fork and exec of true", rate(sub { system "/bin/true" for 1 .. 20 }) * 20, "/s";
 my $parent;
 # By number: perl remembers getppid's answer.
