@@ -98,3 +98,29 @@ fn all_killed(host: &Host) {
     assert!(host.row("vm1")["error"].is_null());
     nothing_is_lost(host, said);
 }
+
+#[test]
+#[ignore = "boots VMs; cargo xtask test runs it"]
+fn a_machine_that_is_asked_to_ends_with_its_supervisor() {
+    let host = Host::with("uml");
+    host.berth("create vm1 --memory 512M --option supervised=true --image")
+        .arg(image("debian-13-docker"))
+        .deadline(BOOT)
+        .ok();
+    let boot = || {
+        let id = "cat /proc/sys/kernel/random/boot_id";
+        Some(host.inside("vm1", id).run()).filter(|out| out.code == 0)
+    };
+    let first = boot().unwrap().stdout;
+    host.inside("vm1", "reboot").run();
+    eventually("the guest's second boot", BOOT, || {
+        boot().filter(|again| again.stdout != first)
+    });
+    end(host.supervisor("vm1")["pid"].as_i64().unwrap() as i32);
+    eventually("the machine's end", ANSWER, || {
+        (host.state("vm1") == "stopped").then_some(())
+    });
+    host.berth("start vm1").deadline(BOOT).ok();
+    assert_eq!(host.state("vm1"), "running");
+    host.finish();
+}

@@ -25,8 +25,10 @@ pub(crate) mod fds {
     pub(crate) const SWITCH: i32 = 16;
     /// …and the group's pipe, kept open.
     pub(crate) const GROUP_ALIVE: i32 = 17;
+    /// The end of a pipe that closes when nobody watches the machine any more.
+    pub(crate) const LEASH: i32 = 18;
     /// One more than the highest.
-    pub(crate) const END: i32 = 18;
+    pub(crate) const END: i32 = 19;
 }
 
 /// The kernel's modules in the machine's folder, a link.

@@ -1,5 +1,6 @@
 //! What the driver says of itself.
 
+use crate::leash;
 use berth_driver_api::{Capabilities, DiskFormat, Info, Needs, OptionKind, OptionSpec};
 
 /// The driver's description of itself.
@@ -20,13 +21,22 @@ pub(crate) fn info() -> Info {
             disk: Some(DiskFormat::Raw),
             kernel: Some("uml-kernel".into()),
         },
-        options: vec![OptionSpec {
+        options: vec![
+            OptionSpec {
             name: "network".into(),
             kind: OptionKind::Choice(vec!["user".into(), "shared".into(), "shared:".into()]),
             default: "user".into(),
             help: "user: a network of its own, with a loopback port that leads to SSH; \
                    shared or shared:GROUP: a second one too, on which the machines of that group reach each other"
                 .into(),
-        }],
+        },
+            OptionSpec {
+                name: leash::OPTION.into(),
+                kind: OptionKind::Boolean,
+                default: "false".into(),
+                help: "true: the machine is powered off at once if its supervisor dies; one without an engine has none"
+                    .into(),
+            },
+        ],
     }
 }

@@ -25,7 +25,7 @@ use crate::mconsole::{self, Notice};
 use crate::memory::{self, Memory};
 use crate::record::Record;
 use crate::usermode::mapping;
-use crate::{cpu, disk, initrd, ready};
+use crate::{cpu, disk, initrd, leash, ready};
 
 /// Names in the machine's folder.
 pub(crate) const PID_FILE: &str = "uml.pid";
@@ -182,10 +182,16 @@ async fn launch(
             mapping(plug.alive, fds::GROUP_ALIVE),
         ]);
     }
+    let leash = leash::make(machine)?;
+    let tied = leash.is_some();
+    mappings.extend(leash.map(|leash| mapping(leash, fds::LEASH)));
     command
         .as_std_mut()
         .fd_mappings(mappings)
         .map_err(|error| Error::failed("handing files to the kernel", error))?;
+    if tied {
+        leash::tie(&mut command);
+    }
     confinement.end(&mut command);
 
     // If this future is dropped before the kernel has answered, nobody knows of it: it goes too, and its helper after.

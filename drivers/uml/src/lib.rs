@@ -22,6 +22,7 @@ mod info;
 mod initrd;
 mod kernel;
 mod launch;
+mod leash;
 mod mconsole;
 mod memory;
 mod power;
@@ -136,6 +137,7 @@ impl Driver for Uml {
             launch::LOADER,
             helper::PID_FILE,
             helper::LOG,
+            leash::FILE,
             initrd::FILE,
             command_line::MODULES,
             command_line::CONTROL,

@@ -10,7 +10,7 @@ use crate::group::Group;
 use crate::launch::PID_FILE;
 use crate::mconsole::{self, Failure};
 use crate::record::Record;
-use crate::{cpu, helper, kernel, memory, ready};
+use crate::{cpu, helper, kernel, leash, memory, ready};
 
 /// How long the kernel has to answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -76,6 +76,8 @@ pub(crate) async fn wait_stopped(machine: &Machine) -> Result<Option<String>> {
     let Some(running) = Running::of(&machine.file(PID_FILE))? else {
         return Ok(None);
     };
+    // Whoever comes here watches the machine for as long as it runs: the supervisor.
+    let _leash = leash::hold(machine);
     let tend = async {
         tokio::join!(
             keep_network(machine, &running),

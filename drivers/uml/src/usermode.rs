@@ -149,20 +149,27 @@ fn end_with_kernels(command: &mut Command) {
     // SAFETY: getpid(2) and fcntl(2) are async-signal-safe and touch no memory of the parent's.
     #[allow(unsafe_code)]
     unsafe {
-        command.pre_exec(|| {
-            let flags = libc::O_ASYNC | libc::O_NONBLOCK;
-            for (call, value) in [
-                (libc::F_SETOWN, libc::getpid()),
-                (F_SETSIG, libc::SIGTERM),
-                (libc::F_SETFL, flags),
-            ] {
-                if libc::fcntl(WATCH, call, value) == -1 {
-                    return Err(std::io::Error::last_os_error());
-                }
-            }
-            Ok(())
-        });
+        command.pre_exec(|| signal_on_close(WATCH, libc::getpid(), libc::SIGTERM));
     }
+}
+
+/// Asks the system for `signal` to `whom`, as fcntl(2)'s F_SETOWN names it, when the other end of the pipe `fd` closes.
+/// Nothing but system calls, for use between fork and exec.
+pub(crate) fn signal_on_close(fd: i32, whom: i32, signal: i32) -> std::io::Result<()> {
+    let flags = libc::O_ASYNC | libc::O_NONBLOCK;
+    for (call, value) in [
+        (libc::F_SETOWN, whom),
+        (F_SETSIG, signal),
+        (libc::F_SETFL, flags),
+    ] {
+        // SAFETY: these calls of fcntl(2) take numbers only.
+        #[allow(unsafe_code)]
+        let outcome = unsafe { libc::fcntl(fd, call, value) };
+        if outcome == -1 {
+            return Err(std::io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// A mapping of `fd` to the number at which a program looks for it.
