@@ -100,11 +100,15 @@ impl CloudImage {
         let name = |text: &str| {
             !text.is_empty()
                 && !text.starts_with('.')
-                && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-{}".contains(&b))
+                && text
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"._-{}".contains(&b))
         };
         for file in self.signature.iter().chain([&self.checksums]) {
             if !name(file) {
-                return Err(format!("{file:?} is not the name of a file beside the disk"));
+                return Err(format!(
+                    "{file:?} is not the name of a file beside the disk"
+                ));
             }
         }
         let user = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"_-".contains(&c);

@@ -89,7 +89,7 @@ pub enum Error {
         /// The image's name.
         reference: String,
         /// Each address, and why not.
-        reasons: Vec<(String, String)>,
+        reasons: Vec<(String, Error)>,
     },
 
     /// A file is not the one that it is said to be.
@@ -104,7 +104,7 @@ pub enum Error {
     },
 
     /// A checksum file does not tell an image's checksum.
-    #[error("{url} does not help: {detail}")]
+    #[error("{url}: {detail}")]
     Checksums {
         /// The checksum file's address.
         url: String,
@@ -231,11 +231,27 @@ impl From<berth_driver_api::Error> for Error {
     }
 }
 
-fn listed(reasons: &[(String, String)]) -> String {
+fn listed(reasons: &[(String, Error)]) -> String {
     let lines = reasons
         .iter()
-        .map(|(url, reason)| format!("\n  {url}: {reason}"));
+        .map(|(url, error)| format!("\n  {url}: {}", short(url, error)));
     lines.collect()
+}
+
+/// An error without the address, which is named beside it; what lies beside that is called by its name.
+fn short(url: &str, error: &Error) -> String {
+    match error {
+        Error::Download { url: of, detail } | Error::Checksums { url: of, detail } if of != url => {
+            format!("{}: {detail}", of.rsplit('/').next().unwrap_or_default())
+        }
+        Error::Download { detail, .. } => detail.clone(),
+        Error::NotADisk { reason, .. } => format!("it is no disk image that can be used: {reason}"),
+        Error::UnsafeDisk { reason, .. } => format!("it refers to another file ({reason})"),
+        Error::Mismatch {
+            expected, found, ..
+        } => format!("what came has {found}, and the distributor says {expected}"),
+        other => other.to_string(),
+    }
 }
 
 fn suggest(nearest: &[String]) -> String {

@@ -13,8 +13,11 @@ use tokio::io::{AsyncWriteExt, BufWriter};
 use crate::checksum::{Algorithm, Checksum, Hasher};
 use crate::{Error, Result};
 
+mod address;
 mod part;
 
+pub use address::is_url;
+pub(crate) use address::{is_safe, parse, shown};
 pub(crate) use part::{Part, clear_old, discard, old};
 
 /// Checksum files and signatures are a few kilobytes.
@@ -58,46 +61,6 @@ impl From<Error> for Broken {
     }
 }
 
-/// True for what is downloaded rather than looked up.
-pub fn is_url(reference: &str) -> bool {
-    ["https://", "http://"]
-        .iter()
-        .any(|scheme| reference.starts_with(scheme))
-}
-
-/// Reads an address. One with a password in it is refused: it would be recorded.
-///
-/// # Errors
-/// [`Error::Download`].
-pub(crate) fn parse(url: &str) -> Result<Url> {
-    let parsed = Url::parse(url).map_err(|error| failed(url, error))?;
-    if !parsed.username().is_empty() || parsed.password().is_some() {
-        let shown = parsed.host_str().unwrap_or_default();
-        return Err(failed(shown, "an address with a password in it is not taken"));
-    }
-    Ok(parsed)
-}
-
-/// True if nobody between could have changed what comes from there: HTTPS, or this computer itself.
-pub(crate) fn is_safe(url: &Url) -> bool {
-    let loopback = match url.host_str() {
-        Some("localhost" | "[::1]") => true,
-        Some(host) => host
-            .parse::<std::net::Ipv4Addr>()
-            .is_ok_and(|address| address.is_loopback()),
-        None => false,
-    };
-    url.scheme() == "https" || loopback
-}
-
-/// The address without what may be secret: signed addresses carry a key after the question mark.
-pub(crate) fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    url.set_query(None);
-    url.set_fragment(None);
-    url.into()
-}
-
 impl Client {
     pub(crate) fn new() -> Result<Self> {
         // Fails if there is one already, which is as good.
@@ -126,7 +89,10 @@ impl Client {
             while let Some(bytes) = body.next().await {
                 text.extend_from_slice(&bytes.map_err(|error| failed(url, words(&error)))?);
                 if text.len() > LARGEST_TEXT {
-                    return Err(failed(url, "it is longer than 1 MiB, which no such file is"));
+                    return Err(failed(
+                        url,
+                        "it is longer than 1 MiB, which no such file is",
+                    ));
                 }
             }
             Ok((text, came_from))
@@ -163,7 +129,11 @@ impl Client {
                 Ok(checksum) => return Ok(checksum),
                 Err(Broken::Final(error)) => return Err(error),
                 Err(Broken::Passing(why)) => {
-                    failures = if part.length()? > before { 0 } else { failures + 1 };
+                    failures = if part.length()? > before {
+                        0
+                    } else {
+                        failures + 1
+                    };
                     if failures == MOST_FAILURES {
                         return Err(failed(url, why));
                     }
@@ -214,7 +184,16 @@ impl Client {
             hasher = hashed(hasher, part.path()).await?;
         }
         let file = part.append(begin).await?;
-        receive(response, file, begin, total, &mut hasher, part.path(), progress).await?;
+        receive(
+            response,
+            file,
+            begin,
+            total,
+            &mut hasher,
+            part.path(),
+            progress,
+        )
+        .await?;
         Ok(hasher.finish())
     }
 }
@@ -259,7 +238,6 @@ async fn receive(
     let mut done = begin;
     let mut broken = None;
     let mut body = response.bytes_stream();
-    progress.bytes(done, Some(total));
     while let Some(bytes) = body.next().await {
         let bytes = match bytes {
             Ok(bytes) => bytes,
@@ -277,7 +255,9 @@ async fn receive(
     file.flush().await.map_err(Error::io(path))?;
     match broken {
         Some(why) => Err(Broken::Passing(why)),
-        None if done != total => Err(Broken::Passing(format!("it ended after {done} of {total} bytes"))),
+        None if done != total => Err(Broken::Passing(format!(
+            "it ended after {done} of {total} bytes"
+        ))),
         None => Ok(()),
     }
 }
@@ -327,22 +307,6 @@ fn failed(url: impl std::fmt::Display, detail: impl std::fmt::Display) -> Error 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_what_nobody_between_can_change_is_safe() {
-        let safe = |url: &str| is_safe(&Url::parse(url).unwrap());
-        assert!(safe("https://example.org/x") && safe("http://127.0.0.1:8/x"));
-        assert!(safe("http://[::1]/x") && safe("http://localhost/x"));
-        assert!(!safe("http://example.org/x") && !safe("http://127.0.0.1.example.org/x"));
-    }
-
-    #[test]
-    fn a_secret_in_an_address_is_neither_taken_nor_shown() {
-        assert!(parse("https://me:secret@example.org/x").is_err());
-        let signed = parse("https://example.org/x?key=secret#a").unwrap();
-        assert_eq!(shown(&signed), "https://example.org/x");
-        assert!(!failed(&signed, "no").to_string().contains("secret"));
-    }
 
     #[test]
     fn ranges_are_read() {

@@ -104,7 +104,9 @@ pub(crate) fn look(path: &Path) -> Result<Kind> {
     let mut end = [0; 2];
     let signed = size > 512 && file.read_exact_at(&mut end, 510).is_ok() && end == [0x55, 0xaa];
     if !signed || size % 512 != 0 {
-        return Err(not("it has neither a disk image's header nor a partition table"));
+        return Err(not(
+            "it has neither a disk image's header nor a partition table",
+        ));
     }
     Ok(Kind::Disk(Format::Raw))
 }

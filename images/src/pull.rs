@@ -158,12 +158,14 @@ impl Store {
             match attempt.await {
                 Ok(digest) => return Ok(digest),
                 // What is wrong here is not the address's fault.
-                Err(error @ (Error::DiskFull { .. } | Error::Io { .. } | Error::ToolMissing { .. })) => {
+                Err(
+                    error @ (Error::DiskFull { .. } | Error::Io { .. } | Error::ToolMissing { .. }),
+                ) => {
                     return Err(error);
                 }
                 Err(error) => {
                     tracing::debug!("{url}: {error}");
-                    reasons.push((url.clone(), short(&error)));
+                    reasons.push((url.clone(), error));
                 }
             }
         }
@@ -197,7 +199,11 @@ impl Store {
             Signed::No if is_safe(&list) && is_safe(&came_from) => {
                 format!("{} over {}", name_of(&list), came_from.scheme())
             }
-            Signed::No => return Err(Error::Unvouched { url: shown(&came_from) }),
+            Signed::No => {
+                return Err(Error::Unvouched {
+                    url: shown(&came_from),
+                });
+            }
             Signed::Inline(signer) => {
                 let workspace = self.workspace().await?;
                 text = check_clear(&signer, &text, &workspace.folder("work")?).await?;
@@ -272,18 +278,6 @@ async fn receive(wanted: &Wanted, part: &mut Part, progress: &dyn Progress) -> R
             }
             _ => return Ok(found),
         }
-    }
-}
-
-/// An error without the address, which is named beside it.
-fn short(error: &Error) -> String {
-    match error {
-        Error::Download { detail, .. } => detail.clone(),
-        Error::NotADisk { reason, .. } => format!("it is no disk image: {reason}"),
-        Error::Mismatch { expected, found, .. } => {
-            format!("what came has {found}, and the distributor says {expected}")
-        }
-        other => other.to_string(),
     }
 }
 

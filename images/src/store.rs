@@ -375,7 +375,8 @@ impl Store {
         )
     }
 
-    fn unknown(&self, catalog: &Catalog, reference: &Reference) -> Error {
+    /// What to say of a reference that means nothing here, with the names that look like it.
+    pub fn unknown(&self, catalog: &Catalog, reference: &Reference) -> Error {
         let stored = self
             .names()
             .unwrap_or_default()

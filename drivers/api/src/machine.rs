@@ -19,6 +19,10 @@ pub struct Machine {
     pub sockets: PathBuf,
     /// Where loopback ports are leased for all machines of this berth home; see [`crate::ports::Ports`].
     pub ports: PathBuf,
+    /// A small disk, as a raw file, that the guest sees read-only besides its own: the seed by which cloud-init sets
+    /// up images that berth did not build. It may change between starts. Only for drivers with the capability `seed`.
+    #[serde(default)]
+    pub seed: Option<PathBuf>,
     /// What was asked for.
     pub spec: Spec,
 }

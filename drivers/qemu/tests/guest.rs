@@ -51,6 +51,7 @@ async fn a_real_guest_comes_up_obeys_and_shuts_down() {
         folder: folder("m"),
         sockets: folder("s"),
         ports: folder("ports"),
+        seed: None,
         spec: Spec {
             cpus: 2,
             memory: 1 << 30,

@@ -40,6 +40,7 @@ fn machine(home: &Path, raw: PathBuf, kernel: PathBuf) -> Machine {
         folder: folder("m"),
         sockets: folder("s"),
         ports: folder("ports"),
+        seed: None,
         spec: Spec {
             cpus: 1,
             memory: 1 << 30,

@@ -69,7 +69,12 @@ impl Part {
     /// Begins anew with what the server sends now.
     pub(super) fn begin(&mut self, response: &Response) -> Result<()> {
         self.forget()?;
-        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let header = |name| {
+            response
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
         // A weak tag says that two files are alike, not that they are the same (RFC 9110, 13.1.5).
         let version = header(ETAG)
             .filter(|tag| !tag.starts_with("W/"))
@@ -117,7 +122,10 @@ pub(crate) fn old(store: &Path, kept: Duration) -> Result<Vec<(PathBuf, u64)>> {
         let Ok(metadata) = fs::metadata(&path) else {
             continue;
         };
-        let age = metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+        let age = metadata
+            .modified()
+            .ok()
+            .and_then(|at| SystemTime::now().duration_since(at).ok());
         if age.is_some_and(|age| age >= kept) && try_lock(&locks.join(&*name))?.is_some() {
             found.push((path, metadata.len()));
         }

@@ -66,6 +66,7 @@ impl Fixture {
             folder,
             sockets,
             ports: self.path().join("ports"),
+            seed: None,
             spec: Spec {
                 cpus: 1,
                 memory: 256 << 20,
