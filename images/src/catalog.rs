@@ -377,6 +377,74 @@ mod tests {
     }
 
     #[test]
+    fn berth_brings_cloud_images_and_a_user_adds_others() {
+        let entry = "family = \"cloud\"\nos = \"Mine\"\nchecksums = \"SUMS\"\n\
+                     [urls]\nx86_64 = [\"https://example.org/disk.img\"]\n";
+        let newer = "extends = \"ubuntu-24.04\"\nos = \"Ubuntu 26.04\"\n";
+        let (_folder, catalog) = user(&[("mine.toml", entry), ("ubuntu-26.04.toml", newer)]);
+        let catalog = catalog.unwrap();
+        for name in [
+            "mine",
+            "debian-13-cloud",
+            "fedora-44",
+            "rocky-9",
+            "ubuntu-26.04",
+        ] {
+            let image = catalog.cloud_image(name).unwrap();
+            assert!(image.urls.contains_key("x86_64"), "{name}");
+            assert!(catalog.recipe(name).is_none() && catalog.names().any(|n| n == name));
+        }
+        assert_eq!(
+            catalog.cloud_image("amazonlinux-2023").unwrap().user,
+            "ec2-user"
+        );
+        assert!(
+            !catalog
+                .cloud_image("ubuntu-26.04")
+                .unwrap()
+                .key_file
+                .is_empty()
+        );
+        for image in catalog.cloud_images() {
+            let urls = image.urls.values().flatten();
+            assert!(
+                urls.clone().all(|url| url.starts_with("https://")),
+                "{}",
+                image.name
+            );
+        }
+    }
+
+    #[test]
+    fn an_entry_that_nothing_would_vouch_for_is_refused() {
+        for line in [
+            "signature = \"SUMS.gpg\"",
+            "signature = \"SUMS.gpg\"\nkey = \"7DB87C81\"\nkeyring = \"ubuntu-cloudimage.gpg\"",
+            "signature = \"SUMS.gpg\"\nkey = \"D2EB44626FDDC30B513D5BB71A5D6C4C7DB87C81\"\nkeyring = \"none.gpg\"",
+            "signature = \"SUMS.gpg\"\nkey = \"D2EB44626FDDC30B513D5BB71A5D6C4C7DB87C81\"\nkeyring = \"../x\"",
+            "user = \"-root\"",
+            "user = \"a b\"",
+            "checksum = \"SUMS\"",
+        ] {
+            let text = format!(
+                "family = \"cloud\"\nos = \"Mine\"\nchecksums = \"SUMS\"\n{line}\n\
+                 [urls]\nx86_64 = [\"https://example.org/disk.img\"]\n"
+            );
+            assert!(complaint(&[("x.toml", &text)]).contains("x.toml"), "{line}");
+        }
+        for url in [
+            "ftp://example.org/x",
+            "https://example.org/*/x",
+            "/etc/passwd",
+        ] {
+            let text = format!(
+                "family = \"cloud\"\nos = \"Mine\"\nchecksums = \"SUMS\"\n[urls]\nx86_64 = [\"{url}\"]\n"
+            );
+            assert!(complaint(&[("x.toml", &text)]).contains(url), "{url}");
+        }
+    }
+
+    #[test]
     fn a_users_file_is_found_beside_the_recipe_and_changes_its_hash() {
         let recipe = "extends = \"debian-13\"\n[[files]]\npath = \"/etc/x\"\nsource = \"x.conf\"\n";
         let hash = |text| {

@@ -281,6 +281,10 @@ async fn carry_out(
         let session =
             power::first_connection(&opened, &mut journal, until, boot_deadline, progress).await?;
         handed_over(&opened);
+        if opened.record.cloud_init.is_some() {
+            let work = seed::carried_out(&session, &name, boot_deadline, progress);
+            journal.once("cloud-init", work).await?;
+        }
         install_engine(berth, &mut opened, &session, &mut journal, progress).await?;
         session.disconnect().await;
     }

@@ -6,11 +6,15 @@
 use std::fs::File;
 use std::io::{Cursor, Read, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use berth_driver_api::Progress;
+use berth_provision::ssh::Session;
 use fatfs::{FileSystem, FormatVolumeOptions, FsOptions};
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::{Error, Record, Result, identity};
 use crate::store::{self, MachineFolder};
@@ -87,6 +91,37 @@ pub fn write(folder: &MachineFolder, record: &Record) -> Result<()> {
     ]);
     let image = image.map_err(|error| Error::Store(store::Error::io(&path)(error)))?;
     Ok(store::write_private(&path, &image)?)
+}
+
+/// Returns when cloud-init has done all that it does at the first boot: whatever installs packages next would get in its
+/// way, and the user's own commands have run. What failed of them is told, and is no reason to stop.
+///
+/// # Errors
+/// If it does not end within `deadline`, or the connection is lost.
+pub async fn carried_out(
+    session: &Session,
+    name: &str,
+    deadline: Duration,
+    progress: &dyn Progress,
+) -> Result<()> {
+    progress.phase("Waiting for cloud-init");
+    // An imported image of berth's own has none.
+    let wait =
+        "command -v cloud-init >/dev/null || exit 0; exec cloud-init status --wait >/dev/null";
+    let ended = timeout(deadline, session.exec(wait)).await;
+    let output = ended
+        .map_err(|_| Error::Timeout {
+            machine: name.to_owned(),
+            what: "the end of cloud-init's work".into(),
+            after: deadline,
+        })?
+        .map_err(Error::provision(name))?;
+    if !output.success() {
+        progress.note(&format!(
+            "cloud-init could not do everything: `berth ssh {name} -- cloud-init status --long` tells what"
+        ));
+    }
+    Ok(())
 }
 
 /// What berth insists on. JSON is YAML, and needs no quoting of its own.
