@@ -327,7 +327,7 @@ berth: /no/such/disk: No such file or directory (os error 2)
 $ berth create web2 -d sshd --engine none --image WORLD/notes.txt
 exit 2
 TIME web2: Importing the disk image
-berth: WORLD/notes.txt is not a disk image that can be used: it has neither a qcow2 header nor a partition table
+berth: WORLD/notes.txt is not a disk image that can be used: it has neither a disk image's header nor a partition table
 
 $ berth create web1 -d sshd --engine none --image WORLD/tiny.qcow2
 exit 4

@@ -1,4 +1,4 @@
-//! The recipes that berth brings and those of the user's folder.
+//! The recipes and cloud images that berth brings and those of the user's folder.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,14 +7,15 @@ use std::{fs, io};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::{Error, Recipe, Reference, Result, embedded};
+use crate::{CloudImage, Error, Recipe, Reference, Result, cloud, embedded};
 
-/// Every recipe by name, and which of them is meant when none is named.
+/// Every recipe and cloud image by name, and which of them is meant when none is named.
 #[derive(Debug, Clone)]
 pub struct Catalog {
     default: String,
     aliases: BTreeMap<String, String>,
     recipes: BTreeMap<String, Recipe>,
+    cloud_images: BTreeMap<String, CloudImage>,
 }
 
 /// A recipe file as read, before what it extends is merged in.
@@ -34,8 +35,8 @@ struct CatalogFile {
 }
 
 impl Catalog {
-    /// Berth's recipes, and those of `user_folder` (`*.toml`), which add to them or replace them. A `catalog.toml`
-    /// there changes the default and adds aliases. A folder that does not exist is an empty one.
+    /// Berth's recipes and cloud images (`family = "cloud"`), and those of `user_folder` (`*.toml`), which add to them or
+    /// replace them. A `catalog.toml` there changes the default and adds aliases; `keys/` there holds signers' keys. A folder that does not exist is an empty one.
     ///
     /// # Errors
     /// [`Error::Recipe`] naming the file that is wrong.
@@ -54,6 +55,7 @@ impl Catalog {
             default: String::new(),
             aliases: BTreeMap::new(),
             recipes: BTreeMap::new(),
+            cloud_images: BTreeMap::new(),
         };
         catalog.apply("built-in catalog", embedded::CATALOG)?;
         if let Some(folder) = user_folder {
@@ -82,6 +84,14 @@ impl Catalog {
         }
         for (name, source) in &sources {
             let table = resolve(name, &sources, &mut Vec::new())?;
+            if table.get("family").and_then(Value::as_str) == Some(cloud::FAMILY) {
+                // Without addresses it is only there to be extended.
+                if table.contains_key("urls") {
+                    let image = finish_cloud(name, source, user_folder, table)?;
+                    catalog.cloud_images.insert(name.clone(), image);
+                }
+                continue;
+            }
             // Without a suite it is only there to be extended.
             if table.contains_key("suite") {
                 let recipe = finish(name, &source.label, table)?;
@@ -108,10 +118,22 @@ impl Catalog {
         self.recipes.get(name)
     }
 
-    /// Recipes' names and aliases.
+    /// All cloud images, by name.
+    pub fn cloud_images(&self) -> impl Iterator<Item = &CloudImage> {
+        self.cloud_images.values()
+    }
+
+    /// The cloud image called `name`, or which has `name` as an alias.
+    pub fn cloud_image(&self, name: &str) -> Option<&CloudImage> {
+        let name = self.aliases.get(name).map_or(name, String::as_str);
+        self.cloud_images.get(name)
+    }
+
+    /// Names of recipes and cloud images, and aliases.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.recipes
             .keys()
+            .chain(self.cloud_images.keys())
             .chain(self.aliases.keys())
             .map(String::as_str)
     }
@@ -133,10 +155,10 @@ impl Catalog {
             .map(|(alias, name)| (format!("the alias {alias}"), name))
             .chain([("the default".to_owned(), &self.default)])
         {
-            if self.recipe(name).is_none() {
+            if self.recipe(name).is_none() && self.cloud_image(name).is_none() {
                 return Err(Error::recipe(
                     "catalog.toml",
-                    format!("{what} means {name}, which is no recipe"),
+                    format!("{what} means {name}, which is no image"),
                 ));
             }
         }
@@ -256,6 +278,36 @@ fn finish(name: &str, label: &str, table: Table) -> Result<Recipe> {
     Ok(recipe)
 }
 
+fn finish_cloud(
+    name: &str,
+    source: &Source,
+    user_folder: Option<&Path>,
+    table: Table,
+) -> Result<CloudImage> {
+    let label = &source.label;
+    let mut image: CloudImage = Value::Table(table)
+        .try_into()
+        .map_err(|error: toml::de::Error| Error::recipe(label, error.to_string().trim()))?;
+    image.name = name.to_owned();
+    image
+        .check()
+        .map_err(|detail| Error::recipe(label, detail))?;
+    if let Some(key) = &image.keyring {
+        if key.starts_with('.') || key.contains('/') {
+            let detail = format!("keyring = {key:?} is not the name of a file in keys/");
+            return Err(Error::recipe(label, detail));
+        }
+        let own = user_folder.map(|folder| folder.join("keys").join(key));
+        image.key_file = match own {
+            Some(path) if path.exists() => fs::read(&path).map_err(Error::io(&path))?,
+            _ => embedded::key(key)
+                .ok_or_else(|| Error::recipe(label, format!("there is no file keys/{key}")))?
+                .to_vec(),
+        };
+    }
+    Ok(image)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,6 +374,74 @@ mod tests {
         let hash = |catalog: &Catalog, name| catalog.recipe(name).unwrap().hash("x86_64").unwrap();
         assert_ne!(hash(&catalog, "debian-12"), hash(&plain, "debian-12"));
         assert_eq!(hash(&catalog, "debian-13"), hash(&plain, "debian-13"));
+    }
+
+    #[test]
+    fn berth_brings_cloud_images_and_a_user_adds_others() {
+        let entry = "family = \"cloud\"\nos = \"Mine\"\nchecksums = \"SUMS\"\n\
+                     [urls]\nx86_64 = [\"https://example.org/disk.img\"]\n";
+        let newer = "extends = \"ubuntu-24.04\"\nos = \"Ubuntu 26.04\"\n";
+        let (_folder, catalog) = user(&[("mine.toml", entry), ("ubuntu-26.04.toml", newer)]);
+        let catalog = catalog.unwrap();
+        for name in [
+            "mine",
+            "debian-13-cloud",
+            "fedora-44",
+            "rocky-9",
+            "ubuntu-26.04",
+        ] {
+            let image = catalog.cloud_image(name).unwrap();
+            assert!(image.urls.contains_key("x86_64"), "{name}");
+            assert!(catalog.recipe(name).is_none() && catalog.names().any(|n| n == name));
+        }
+        assert_eq!(
+            catalog.cloud_image("amazonlinux-2023").unwrap().user,
+            "ec2-user"
+        );
+        assert!(
+            !catalog
+                .cloud_image("ubuntu-26.04")
+                .unwrap()
+                .key_file
+                .is_empty()
+        );
+        for image in catalog.cloud_images() {
+            let urls = image.urls.values().flatten();
+            assert!(
+                urls.clone().all(|url| url.starts_with("https://")),
+                "{}",
+                image.name
+            );
+        }
+    }
+
+    #[test]
+    fn an_entry_that_nothing_would_vouch_for_is_refused() {
+        for line in [
+            "signature = \"SUMS.gpg\"",
+            "signature = \"SUMS.gpg\"\nkey = \"7DB87C81\"\nkeyring = \"ubuntu-cloudimage.gpg\"",
+            "signature = \"SUMS.gpg\"\nkey = \"D2EB44626FDDC30B513D5BB71A5D6C4C7DB87C81\"\nkeyring = \"none.gpg\"",
+            "signature = \"SUMS.gpg\"\nkey = \"D2EB44626FDDC30B513D5BB71A5D6C4C7DB87C81\"\nkeyring = \"../x\"",
+            "user = \"-root\"",
+            "user = \"a b\"",
+            "checksum = \"SUMS\"",
+        ] {
+            let text = format!(
+                "family = \"cloud\"\nos = \"Mine\"\nchecksums = \"SUMS\"\n{line}\n\
+                 [urls]\nx86_64 = [\"https://example.org/disk.img\"]\n"
+            );
+            assert!(complaint(&[("x.toml", &text)]).contains("x.toml"), "{line}");
+        }
+        for url in [
+            "ftp://example.org/x",
+            "https://example.org/*/x",
+            "/etc/passwd",
+        ] {
+            let text = format!(
+                "family = \"cloud\"\nos = \"Mine\"\nchecksums = \"SUMS\"\n[urls]\nx86_64 = [\"{url}\"]\n"
+            );
+            assert!(complaint(&[("x.toml", &text)]).contains(url), "{url}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::Digest;
+use crate::{Checksum, Digest};
 
 /// The outcome of a call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -72,6 +72,60 @@ pub enum Error {
         mirror: String,
         /// What the downloader said.
         detail: String,
+    },
+
+    /// Something could not be downloaded.
+    #[error("{url} could not be downloaded: {detail}")]
+    Download {
+        /// The address.
+        url: String,
+        /// What the server or the connection said.
+        detail: String,
+    },
+
+    /// An image could be had from none of its addresses.
+    #[error("the image {reference} could not be had{}", listed(reasons))]
+    NoSource {
+        /// The image's name.
+        reference: String,
+        /// Each address, and why not.
+        reasons: Vec<(String, Error)>,
+    },
+
+    /// A file is not the one that it is said to be.
+    #[error("{what} is not what it should be: it has {found}, not {expected}")]
+    Mismatch {
+        /// The file or its address.
+        what: String,
+        /// What the distributor or the user says.
+        expected: Checksum,
+        /// What it has.
+        found: Checksum,
+    },
+
+    /// A checksum file does not tell an image's checksum.
+    #[error("{url}: {detail}")]
+    Checksums {
+        /// The checksum file's address.
+        url: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+
+    /// The distributor did not sign it.
+    #[error("it is not signed by {fingerprint}: {detail}")]
+    Unsigned {
+        /// The key that should have signed.
+        fingerprint: String,
+        /// What gpgv said.
+        detail: String,
+    },
+
+    /// Anybody on the way could have changed it, and nothing would show that.
+    #[error("{url} comes over plain HTTP, and nothing tells what it should be")]
+    Unvouched {
+        /// The address.
+        url: String,
     },
 
     /// No room.
@@ -174,6 +228,29 @@ impl From<berth_driver_api::Error> for Error {
                 detail: other.to_string(),
             },
         }
+    }
+}
+
+fn listed(reasons: &[(String, Error)]) -> String {
+    let lines = reasons
+        .iter()
+        .map(|(url, error)| format!("\n  {url}: {}", short(url, error)));
+    lines.collect()
+}
+
+/// An error without the address, which is named beside it; what lies beside that is called by its name.
+fn short(url: &str, error: &Error) -> String {
+    match error {
+        Error::Download { url: of, detail } | Error::Checksums { url: of, detail } if of != url => {
+            format!("{}: {detail}", of.rsplit('/').next().unwrap_or_default())
+        }
+        Error::Download { detail, .. } => detail.clone(),
+        Error::NotADisk { reason, .. } => format!("it is no disk image that can be used: {reason}"),
+        Error::UnsafeDisk { reason, .. } => format!("it refers to another file ({reason})"),
+        Error::Mismatch {
+            expected, found, ..
+        } => format!("what came has {found}, and the distributor says {expected}"),
+        other => other.to_string(),
     }
 }
 

@@ -1,21 +1,25 @@
 //! A stored image and its description on disk.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use berth_driver_api::{BootImage, DiskFormat, DriverKernel};
 use serde::{Deserialize, Serialize};
 
 use crate::build::direct;
-use crate::{Digest, Error, KernelInfo, Result};
+use crate::{Checksum, Digest, Error, KernelInfo, Result};
 
 /// What a stored disk can be converted to.
 const CONVERTED: &[DiskFormat] = &[DiskFormat::Raw];
 pub(crate) const DISK: &str = "disk.qcow2";
 pub(crate) const INITRD: &str = "initrd";
 pub(crate) const DESCRIPTION: &str = "image.toml";
+
+/// An empty file whose time is when a machine was last made of the image.
+const USED: &str = "used";
 
 /// The container engine that an image brings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +58,15 @@ pub struct Image {
     pub recipe: Option<String>,
     /// The engine in it, if berth knows of one.
     pub engine: Option<Engine>,
+    /// Who is let in to machines of an image that berth did not build: cloud-init sets them up at their first boot.
+    /// `None` for berth's own, which take credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Where it was downloaded from, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// When a machine was last made of it, RFC 3339.
+    pub used: Option<String>,
     /// The operating system, for people.
     pub os: String,
     /// What the kernel can do; `None` for a guest's disk.
@@ -65,6 +78,17 @@ pub struct Image {
     content: Content,
     #[serde(skip)]
     pub(crate) recipe_hash: Option<Digest>,
+}
+
+/// Where a downloaded image came from, and what vouches for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The address, without what may be secret in it.
+    pub url: String,
+    /// The checksum of the file as it was downloaded.
+    pub checksum: Checksum,
+    /// What that was compared with, for people.
+    pub verified: String,
 }
 
 /// What makes an image the one that it is: its digest is that of this value in JSON.
@@ -92,6 +116,10 @@ pub(crate) struct Description {
     pub(crate) recipe: Option<String>,
     pub(crate) recipe_hash: Option<Digest>,
     pub(crate) engine: Option<Engine>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<Source>,
     pub(crate) content: Content,
 }
 
@@ -101,6 +129,12 @@ fn disk_file(format: DiskFormat) -> &'static str {
         DiskFormat::Qcow2 => DISK,
         DiskFormat::Raw => "disk.raw",
     }
+}
+
+fn used(folder: &Path) -> Option<String> {
+    let modified = fs::metadata(folder.join(USED)).ok()?.modified().ok()?;
+    let at = jiff::Timestamp::try_from(modified).ok()?;
+    Some(at.round(jiff::Unit::Second).unwrap_or(at).to_string())
 }
 
 impl Content {
@@ -208,6 +242,7 @@ impl Image {
                 size_on_disk += metadata.blocks() * 512;
             }
         }
+        let own = description.recipe.is_some() || description.content.kernel.is_some();
         Ok(Image {
             reference: names.first().cloned().unwrap_or_else(|| digest.to_string()),
             names,
@@ -218,12 +253,25 @@ impl Image {
             created: description.created,
             recipe: description.recipe,
             engine: description.engine,
+            // Images that were imported before there were others name none.
+            user: (!own).then(|| description.user.unwrap_or_else(|| "root".into())),
+            source: description.source,
+            used: used(folder),
             os: description.os,
             kernel: description.content.kernel.clone(),
             folder: folder.to_owned(),
             recipe_hash: description.recipe_hash,
             content: description.content,
         })
+    }
+
+    /// Notes that a machine is made of it. What cannot be noted is no reason not to make one.
+    pub fn mark_used(&self) {
+        let path = self.folder.join(USED);
+        let now = || File::create(&path)?.set_modified(SystemTime::now());
+        if let Err(error) = now() {
+            tracing::debug!("{}: {error}", path.display());
+        }
     }
 
     /// Compares every file with its recorded digest.

@@ -25,7 +25,7 @@ mod nearest;
 /// digest in it, `locks/`, `tmp/`.
 #[derive(Clone)]
 pub struct Store {
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     builder: Arc<dyn Builder>,
 }
 
@@ -98,11 +98,12 @@ impl Store {
         Ok(Some(image))
     }
 
-    /// The image that `reference` means, built of its recipe if it is not there yet, or if the recipe has changed since.
-    /// Of several callers, in any process, one builds; the others wait for it.
+    /// The image that `reference` means, built of its recipe if it is not there yet, or if the recipe has changed since;
+    /// a cloud image is downloaded if it is not there yet, and [`Store::pull`] looks for a newer one. Of several
+    /// callers, in any process, one does the work; the others wait for it.
     ///
     /// # Errors
-    /// [`Error::UnknownImage`], or why it could not be built.
+    /// [`Error::UnknownImage`], or why it could not be built or downloaded.
     pub async fn ensure(
         &self,
         catalog: &Catalog,
@@ -113,6 +114,14 @@ impl Store {
             Reference::Name(name) => catalog.recipe(name),
             Reference::Digest(_) => None,
         };
+        if let Reference::Name(name) = reference
+            && let Some(image) = catalog.cloud_image(name)
+        {
+            return match self.get(reference)? {
+                Some(image) => Ok(image),
+                None => self.pull(image, Some(name), progress).await,
+            };
+        }
         let Some(recipe) = recipe else {
             return self
                 .get(reference)?
@@ -244,6 +253,8 @@ impl Store {
                     .engine
                     .clone()
                     .map(|engine| Engine { version, ..engine }),
+                user: None,
+                source: None,
                 content,
             },
         )
@@ -304,7 +315,7 @@ impl Store {
         Workspace::new(&self.folder.join("tmp")).await
     }
 
-    fn discard(&self, digest: &Digest) -> Result<()> {
+    pub(crate) fn discard(&self, digest: &Digest) -> Result<()> {
         let place = self.image_folder(digest);
         // Renamed first, so that half an image is never found.
         let grave =
@@ -354,7 +365,7 @@ impl Store {
         Ok(names)
     }
 
-    fn unknown_here(&self, reference: &Reference) -> Error {
+    pub(crate) fn unknown_here(&self, reference: &Reference) -> Error {
         nearest::unknown(
             reference,
             self.names()
@@ -364,7 +375,8 @@ impl Store {
         )
     }
 
-    fn unknown(&self, catalog: &Catalog, reference: &Reference) -> Error {
+    /// What to say of a reference that means nothing here, with the names that look like it.
+    pub fn unknown(&self, catalog: &Catalog, reference: &Reference) -> Error {
         let stored = self
             .names()
             .unwrap_or_default()

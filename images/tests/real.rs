@@ -61,7 +61,7 @@ async fn a_raw_disk_comes_out_as_it_went_in() {
         file.seek(SeekFrom::Start(at)).unwrap();
         file.write_all(bytes).unwrap();
     }
-    let image = store.import(&given, None, &Silent).await.unwrap();
+    let image = store.import(&given, None, None, &Silent).await.unwrap();
     let raw = store
         .disk_as(&image, DiskFormat::Raw, &Silent)
         .await

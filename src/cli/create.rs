@@ -1,10 +1,12 @@
 //! `berth create`
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
+use berth_images::Checksum;
 use clap::ValueHint;
 use serde::Serialize;
 
@@ -18,7 +20,7 @@ use crate::machine::{self, Berth, EngineWish, Request, check_name, parse_size};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  berth create web1\n  berth create ci1 ci2 ci3 --cpus 4 --memory 8G -l role=ci\n  \
-                        berth create bare --image debian-13 --engine none\n  berth create web1 --resume"
+                        berth create bare --image debian-13 --engine none\n  berth create u1 --image ubuntu-24.04 --cloud-init mine.yaml\n  berth create web1 --resume"
 )]
 pub struct Args {
     /// Names of the machines; several are made in parallel
@@ -56,9 +58,18 @@ pub struct SpecArgs {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     disk: Option<u64>,
 
-    /// A name from `berth image ls`, or the path of a disk file such as ./my.qcow2 [default: debian-13-docker]
+    /// A name from `berth image ls`, or the path or https address of a disk such as ./my.qcow2 [default:
+    /// debian-13-docker]
     #[arg(long, value_name = "REF", value_hint = ValueHint::FilePath)]
     image: Option<String>,
+
+    /// What the disk at that path or address must be: sha256:… or sha512:…
+    #[arg(long, value_name = "DIGEST", requires = "image")]
+    digest: Option<Checksum>,
+
+    /// Your own user data for cloud-init, for images that have it, such as a file that begins with #cloud-config
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    cloud_init: Option<PathBuf>,
 
     /// The container engine: docker, docker@VERSION or none
     #[arg(long, value_name = "KIND[@VERSION]", default_value = "docker")]
@@ -95,6 +106,8 @@ impl SpecArgs {
             memory: self.memory,
             disk: self.disk,
             image: self.image.clone(),
+            digest: self.digest.clone(),
+            cloud_init: self.cloud_init.clone(),
             engine: EngineWish::parse(&self.engine, &self.channel),
             labels: self.labels.iter().cloned().collect(),
             options: self.options.iter().cloned().collect::<BTreeMap<_, _>>(),

@@ -3,19 +3,23 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use berth_images::{Digest, Image, Reference};
+use berth_images::{Checksum, Digest, Image, Reference, is_url};
 use clap::Subcommand;
 use serde::Serialize;
 
+use super::error::Usage;
 use super::output::{self, Format};
 use super::progress::{Screen, print_timings};
 use crate::machine::{Berth, Error, show_size};
 
-/// Look at guest images, build and remove them
+mod prune;
+
+/// Look at guest images, build, download and remove them
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Your own recipes lie in ~/.config/berth/recipes/NAME.toml.\n\n\
-                        Examples:\n  berth image ls\n  berth image build debian-12\n  berth image rm debian-12"
+                        Examples:\n  berth image ls\n  berth image build debian-12\n  berth image pull ubuntu-24.04\n  \
+                        berth image prune --dry-run\n  berth image rm debian-12"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -24,7 +28,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum ImageCommand {
-    /// List the images that are stored and the recipes that can be built
+    /// List the images that are stored, and those that can be built or downloaded
     Ls {
         #[command(flatten)]
         format: Format,
@@ -34,6 +38,21 @@ enum ImageCommand {
         /// Names of recipes
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
+
+        /// Show where the time went
+        #[arg(long)]
+        timings: bool,
+    },
+    /// Download images, or what is newer than the stored ones, and check them against their distributors' signatures and
+    /// checksums
+    Pull {
+        /// Names of cloud images, or addresses of disks
+        #[arg(required = true, value_name = "NAME|URL")]
+        names: Vec<String>,
+
+        /// What the disk at an address must be: sha256:… or sha512:…
+        #[arg(long, value_name = "DIGEST")]
+        digest: Option<Checksum>,
 
         /// Show where the time went
         #[arg(long)]
@@ -55,6 +74,16 @@ enum ImageCommand {
         #[arg(required = true, value_name = "REF")]
         references: Vec<String>,
     },
+    /// Remove what nothing leads to: images without a name that no machine was made of, and downloads that broke off
+    Prune {
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+
+        /// Only print what would go
+        #[arg(long, conflicts_with = "yes")]
+        dry_run: bool,
+    },
 }
 
 #[derive(Serialize)]
@@ -66,6 +95,7 @@ struct Listed {
     size: Option<u64>,
     disk: Option<u64>,
     created: Option<String>,
+    used: Option<String>,
     description: Option<String>,
 }
 
@@ -74,6 +104,12 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
     match &args.command {
         ImageCommand::Ls { format } => list(berth, format)?,
         ImageCommand::Build { names, timings } => build(berth, names, *timings, screen).await?,
+        ImageCommand::Pull {
+            names,
+            digest,
+            timings,
+        } => pull(berth, names, digest.as_ref(), *timings, screen).await?,
+        ImageCommand::Prune { yes, dry_run } => return prune::run(berth, *yes, *dry_run),
         ImageCommand::Inspect { references, verify } => inspect(berth, references, *verify)?,
         ImageCommand::Rm { references } => remove(berth, references)?,
     }
@@ -84,20 +120,24 @@ fn list(berth: &Berth, format: &Format) -> Result<()> {
     let catalog = berth.catalog()?;
     let stored = berth.images()?.list().map_err(Error::from)?;
     let mut listed: Vec<Listed> = stored.iter().map(of_image).collect();
-    for recipe in catalog.recipes() {
-        if !stored
-            .iter()
-            .any(|image| image.names.contains(&recipe.name))
-        {
+    let recipes = catalog.recipes().map(|recipe| {
+        let engine = recipe.engine.as_ref().map(|engine| engine.kind.clone());
+        (&recipe.name, engine, &recipe.description)
+    });
+    let clouds = catalog.cloud_images();
+    let clouds = clouds.map(|image| (&image.name, None, &image.description));
+    for (name, engine, description) in recipes.chain(clouds) {
+        if !stored.iter().any(|image| image.names.contains(name)) {
             listed.push(Listed {
-                name: recipe.name.clone(),
+                name: name.clone(),
                 stored: false,
                 digest: None,
-                engine: recipe.engine.as_ref().map(|engine| engine.kind.clone()),
+                engine,
                 size: None,
                 disk: None,
                 created: None,
-                description: Some(recipe.description.clone()),
+                used: None,
+                description: Some(description.clone()),
             });
         }
     }
@@ -106,7 +146,8 @@ fn list(berth: &Berth, format: &Format) -> Result<()> {
         &listed,
         |image| image.name.clone(),
         |images| {
-            let mut table = output::table(["NAME", "STORED", "DIGEST", "ENGINE", "SIZE", "WHAT"]);
+            let mut table =
+                output::table(["NAME", "STORED", "DIGEST", "ENGINE", "SIZE", "USED", "WHAT"]);
             for image in images {
                 let digest = image.digest.as_deref().unwrap_or_default();
                 table.add_row([
@@ -115,6 +156,14 @@ fn list(berth: &Berth, format: &Format) -> Result<()> {
                     digest.chars().take("sha256:".len() + 12).collect(),
                     image.engine.clone().unwrap_or_default(),
                     image.size.map(show_size).unwrap_or_default(),
+                    // The day is enough for people.
+                    image
+                        .used
+                        .as_deref()
+                        .unwrap_or_default()
+                        .chars()
+                        .take(10)
+                        .collect(),
                     image.description.clone().unwrap_or_default(),
                 ]);
             }
@@ -136,6 +185,7 @@ fn of_image(image: &Image) -> Listed {
         size: Some(image.size_on_disk),
         disk: image.kernel.is_none().then_some(image.virtual_size),
         created: Some(image.created.clone()),
+        used: image.used.clone(),
         description: Some(image.os.clone()),
     }
 }
@@ -161,6 +211,47 @@ async fn build(berth: &Berth, names: &[String], timings: bool, screen: &Screen) 
     Ok(())
 }
 
+async fn pull(
+    berth: &Berth,
+    names: &[String],
+    digest: Option<&Checksum>,
+    timings: bool,
+    screen: &Screen,
+) -> Result<()> {
+    let store = berth.images()?;
+    let catalog = berth.catalog()?;
+    if digest.is_some() && (names.len() > 1 || !names.iter().all(|name| is_url(name))) {
+        return Err(Usage("--digest goes with one address".into()).into());
+    }
+    // One after the other: one download fills the line.
+    for name in names {
+        // What follows a question mark may be secret.
+        let shown = name.split('?').next().unwrap_or_default();
+        let task = screen.task(shown);
+        let image = if is_url(name) {
+            store.fetch(name, digest, true, &*task).await
+        } else if let Some(cloud) = catalog.cloud_image(name) {
+            store.pull(cloud, Some(name), &*task).await
+        } else if catalog.recipe(name).is_some() {
+            let words = format!("{name} is built here: `berth image build {name}`");
+            return Err(Usage(words).into());
+        } else {
+            Err(store.unknown(&catalog, &name.parse().map_err(Error::Image)?))
+        };
+        let image = image.map_err(Error::from)?;
+        let times = task.finish();
+        screen.clear();
+        if timings {
+            print_timings(shown, &times);
+        }
+        if let Some(source) = &image.source {
+            eprintln!("{shown}: checked against {}", source.verified);
+        }
+        output::line(&image.digest.to_string())?;
+    }
+    Ok(())
+}
+
 fn inspect(berth: &Berth, references: &[String], verify: bool) -> Result<()> {
     let store = berth.images()?;
     let mut images = Vec::new();
@@ -174,9 +265,9 @@ fn inspect(berth: &Berth, references: &[String], verify: bool) -> Result<()> {
     output::line(&serde_json::to_string_pretty(&images)?)
 }
 
-fn remove(berth: &Berth, references: &[String]) -> Result<()> {
-    let store = berth.images()?;
-    let mut used: Vec<(String, String)> = Vec::new();
+/// The digest of each image in use, with the machine's name.
+fn users(berth: &Berth) -> Result<Vec<(String, String)>> {
+    let mut used = Vec::new();
     for name in berth.home.machine_names()? {
         // A record that cannot be read may need any image: say so before one is gone.
         let record = berth.record(&name)?;
@@ -184,14 +275,23 @@ fn remove(berth: &Berth, references: &[String]) -> Result<()> {
             used.push((image.digest, name.clone()));
         }
     }
-    let in_use = |digest: &Digest| -> Vec<String> {
-        let digest = digest.to_string();
-        let users = used.iter().filter(|(image, _)| *image == digest);
-        users.map(|(_, machine)| machine.clone()).collect()
-    };
+    Ok(used)
+}
+
+fn made_of(users: &[(String, String)], digest: &Digest) -> Vec<String> {
+    let digest = digest.to_string();
+    let users = users.iter().filter(|(image, _)| *image == digest);
+    users.map(|(_, machine)| machine.clone()).collect()
+}
+
+fn remove(berth: &Berth, references: &[String]) -> Result<()> {
+    let store = berth.images()?;
+    let users = users(berth)?;
     for reference in references {
         let parsed: Reference = reference.parse().map_err(Error::Image)?;
-        store.remove(&parsed, &in_use).map_err(Error::from)?;
+        store
+            .remove(&parsed, &|digest| made_of(&users, digest))
+            .map_err(Error::from)?;
         output::line(reference)?;
     }
     Ok(())

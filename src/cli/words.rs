@@ -194,6 +194,32 @@ fn of_provision(machine: &str, error: &ProvisionError) -> Words {
 
 fn of_image(error: &ImageError) -> Words {
     match error {
+        ImageError::Download { .. } => hinted(
+            FAILED,
+            "what has come is kept: the same command goes on from there",
+        ),
+        ImageError::NoSource { reasons, .. } => {
+            let unreached = |error: &ImageError| matches!(error, ImageError::Download { .. });
+            match reasons.iter().all(|(_, error)| unreached(error)) {
+                true => hinted(
+                    FAILED,
+                    "check the network; what has come is kept, and the same command goes on from there",
+                ),
+                false => hinted(
+                    FAILED,
+                    "nothing that is not as its distributor says was kept; try again later, or another image",
+                ),
+            }
+        }
+        ImageError::Mismatch { .. } => hinted(
+            FAILED,
+            "nothing of it was kept; compare the digest with the distributor's",
+        ),
+        ImageError::Checksums { .. } | ImageError::Unsigned { .. } => plain(FAILED),
+        ImageError::Unvouched { .. } => hinted(
+            USAGE,
+            "use its https address, or say what it is with --digest sha256:…",
+        ),
         ImageError::InvalidReference { .. }
         | ImageError::NotADisk { .. }
         | ImageError::WrongKind { .. }

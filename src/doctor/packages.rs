@@ -45,6 +45,7 @@ const PACKAGES: &[(&str, [&str; 4])] = &[
     ("mmd", ["mtools", "mtools", "mtools", "mtools"]),
     ("fakeroot", ["fakeroot", "fakeroot", "fakeroot", "fakeroot"]),
     ("newuidmap", ["uidmap", "shadow-utils", "shadow", "shadow"]),
+    ("gpgv", ["gpgv", "gnupg2", "gnupg", "gpg2"]),
     ("tar", ["tar", "tar", "tar", "tar"]),
     ("zstd", ["zstd", "zstd", "zstd", "zstd"]),
     (

@@ -4,7 +4,7 @@ use berth_driver_api::{Driver, Execution, Finding, Progress, Spec, check_options
 use futures_util::future::join_all;
 use serde::Serialize;
 
-use super::{Berth, Error, Record, Request, Result, drivers};
+use super::{Berth, Error, Record, Request, Result, drivers, image};
 
 /// The word that stands for the choice.
 pub const AUTO: &str = "auto";
@@ -138,6 +138,7 @@ async fn takes(
     request: &Request,
 ) -> berth_driver_api::Result<()> {
     check_options(driver.info(), &request.options)?;
+    image::check(berth, request, driver.info())?;
     let spec = request.spec(driver.info());
     let record = Record::new(
         &request.name,

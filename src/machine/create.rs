@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use berth_driver_api::{Progress, check_options};
-use berth_images::Image;
+use berth_images::{Checksum, Image};
 
 use super::engine::{check_engine, install_engine, take_ready_made};
 use super::journal::{self, Journal};
 use super::{
-    Berth, EngineWish, Error, ImageRef, Record, Result, check_name, choice, identity, power,
-    show_size,
+    Berth, CloudInit, EngineWish, Error, ImageRef, Opened, Record, Result, check_name, choice,
+    identity, image, power, seed, show_size,
 };
 use crate::store::{self, Lock, create_private_folder};
 
@@ -29,8 +29,12 @@ pub struct Request {
     pub memory: u64,
     /// Disk in bytes; the image's size if none is given.
     pub disk: Option<u64>,
-    /// The image's reference; the catalog's default if none is given.
+    /// The image's reference, a disk's path or its address; the catalog's default if none is given.
     pub image: Option<String>,
+    /// What the disk at that path or address must be.
+    pub digest: Option<Checksum>,
+    /// The file of the user's own data for cloud-init.
+    pub cloud_init: Option<PathBuf>,
     /// The engine.
     pub engine: EngineWish,
     /// Labels.
@@ -51,6 +55,9 @@ pub async fn create(berth: &Berth, request: &Request, progress: &dyn Progress) -
     let request = &choice::settle(berth, request, progress).await?;
     let driver = berth.drivers.get(&request.driver).await?;
     check_options(driver.info(), &request.options).map_err(Error::driver(&request.name))?;
+    image::check(berth, request, driver.info()).map_err(Error::driver(&request.name))?;
+    let user_data = request.cloud_init.as_deref();
+    let user_data = user_data.map(seed::user_data).transpose()?;
     berth.home.prepare()?;
     let lock = take_lock(berth, &request.name)?;
     if berth.home.machine(&request.name).path().exists() {
@@ -58,7 +65,7 @@ pub async fn create(berth: &Berth, request: &Request, progress: &dyn Progress) -
     }
     let result = async {
         let record = plan(berth, request, progress).await?;
-        found_folder(berth, &record)?;
+        found_folder(berth, &record, user_data.as_deref())?;
         Ok(record)
     }
     .await;
@@ -151,7 +158,7 @@ async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Resu
         .map_err(refused)?;
     if driver.info().capabilities.images {
         let (image, kernel) = tokio::try_join!(
-            image(berth, request.image.as_deref(), progress),
+            image::get(berth, request, progress),
             berth.driver_kernel(driver.info())
         )?;
         spec.disk = request.disk.unwrap_or(image.virtual_size);
@@ -170,7 +177,26 @@ async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Resu
             reference: image.reference.clone(),
             digest: image.digest.to_string(),
         };
+        image.mark_used();
         record.image = Some(named(&image));
+        if let Some(user) = image
+            .user
+            .clone()
+            .filter(|_| driver.info().capabilities.seed)
+        {
+            record.cloud_init = Some(CloudInit {
+                user,
+                credentials: image.source.is_none(),
+            });
+        } else if request.cloud_init.is_some() {
+            return Err(Error::BadRequest {
+                what: "--cloud-init".into(),
+                reason: format!(
+                    "{} is an image of berth's, which has no cloud-init",
+                    image.reference
+                ),
+            });
+        }
         record.kernel = kernel.as_ref().map(named);
         let boot = berth
             .boot_image(driver.info(), &image, kernel.as_ref(), progress)
@@ -184,31 +210,8 @@ async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Resu
     Ok(record)
 }
 
-async fn image(berth: &Berth, reference: Option<&str>, progress: &dyn Progress) -> Result<Image> {
-    let store = berth.images()?;
-    let catalog = berth.catalog()?;
-    let reference = reference.unwrap_or_else(|| catalog.default_name());
-    if reference.contains('/') {
-        return Ok(store.import(Path::new(reference), None, progress).await?);
-    }
-    // Said before it is built.
-    if catalog
-        .recipe(reference)
-        .is_some_and(|recipe| recipe.disk.is_none())
-    {
-        return Err(Error::Image(berth_images::Error::WrongKind {
-            reference: reference.to_owned(),
-            is: "a kernel",
-            wanted: "a guest's disk",
-        }));
-    }
-    Ok(store
-        .ensure(&catalog, &reference.parse()?, progress)
-        .await?)
-}
-
 /// Makes the machine's folder with its record and journal in it, in one rename: from then on it exists.
-fn found_folder(berth: &Berth, record: &Record) -> Result<()> {
+fn found_folder(berth: &Berth, record: &Record, user_data: Option<&str>) -> Result<()> {
     let folder = berth.home.machine(&record.name);
     let draft = berth.home.draft(&record.name);
     // A berth that was killed at this point left one.
@@ -220,6 +223,9 @@ fn found_folder(berth: &Berth, record: &Record) -> Result<()> {
             reason: error.to_string(),
         })?;
         store::write_private(&draft.join("machine.toml"), text.as_bytes())?;
+        if let (Some(text), Some(name)) = (user_data, folder.user_data().file_name()) {
+            store::write_private(&draft.join(name), text.as_bytes())?;
+        }
         Journal::begin(&draft.join("journal"), "create")?;
         fs::rename(&draft, folder.path()).map_err(store::Error::io(folder.path()))
     })();
@@ -251,7 +257,13 @@ async fn carry_out(
     journal
         .once("disk", async {
             progress.phase("Creating the machine");
-            let credentials = identity::credentials(&opened.folder, &name)?;
+            if opened.record.cloud_init.is_some() {
+                seed::write(&opened.folder, &opened.record)?;
+            }
+            let credentials = match &opened.record.cloud_init {
+                Some(cloud_init) if !cloud_init.credentials => Vec::new(),
+                _ => identity::credentials(&opened.folder, &name)?,
+            };
             opened
                 .driver
                 .create(&opened.machine, &credentials, progress)
@@ -264,17 +276,32 @@ async fn carry_out(
         power::open_endpoint(&opened, &mut journal, progress).await?;
     }
     if take_ready_made(berth, &mut opened, &mut journal, progress).await? {
-        identity::handed_over(&opened.folder);
+        handed_over(&opened);
     } else {
         let session =
             power::first_connection(&opened, &mut journal, until, boot_deadline, progress).await?;
-        identity::handed_over(&opened.folder);
+        handed_over(&opened);
+        if opened.record.cloud_init.is_some() {
+            let work = seed::carried_out(&session, &name, boot_deadline, progress);
+            journal.once("cloud-init", work).await?;
+        }
         install_engine(berth, &mut opened, &session, &mut journal, progress).await?;
         session.disconnect().await;
     }
     power::publish(berth, &opened, &mut journal, progress).await?;
     journal.end()?;
     Ok(opened.record)
+}
+
+/// The guest has its host key: nothing else needs it any more.
+fn handed_over(opened: &Opened) {
+    identity::handed_over(&opened.folder);
+    if opened.record.cloud_init.is_some()
+        && let Err(error) = seed::write(&opened.folder, &opened.record)
+    {
+        // A key that stays is no harm: the folder is private.
+        tracing::debug!("{error}");
+    }
 }
 
 /// A folder for sockets outside the home lies where others can write: it must be ours alone.

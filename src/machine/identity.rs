@@ -69,6 +69,19 @@ pub fn credentials(folder: &MachineFolder, name: &str) -> Result<Vec<Credential>
     ])
 }
 
+/// The host's private key, as long as the guest does not have it.
+///
+/// # Errors
+/// If it is there and cannot be read.
+pub fn host_key(folder: &MachineFolder) -> Result<Option<String>> {
+    let path = host_key_file(folder);
+    match std::fs::read_to_string(&path) {
+        Ok(key) => Ok(Some(key)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::Store(store::Error::io(&path)(error))),
+    }
+}
+
 /// Forgets the host's private key once the guest has it.
 pub fn handed_over(folder: &MachineFolder) {
     // A key that stays is no harm: the folder is private.
@@ -79,7 +92,11 @@ fn host_key_file(folder: &MachineFolder) -> std::path::PathBuf {
     folder.path().join("ssh_host_ed25519_key")
 }
 
-fn host_public(folder: &MachineFolder, name: &str) -> Result<String> {
+/// The host's public key as a line of `ssh_host_ed25519_key.pub`.
+///
+/// # Errors
+/// If the machine's known_hosts cannot be read.
+pub fn host_public(folder: &MachineFolder, name: &str) -> Result<String> {
     let path = folder.known_hosts();
     let text = std::fs::read_to_string(&path)
         .map_err(|error| Error::Store(store::Error::io(&path)(error)))?;

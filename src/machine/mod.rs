@@ -7,12 +7,15 @@ mod drivers;
 mod endpoint;
 mod engine;
 mod error;
+mod greeting;
 mod identity;
+mod image;
 mod journal;
 mod name;
 mod power;
 mod record;
 mod remove;
+mod seed;
 mod size;
 mod status;
 
@@ -25,7 +28,7 @@ pub use error::{Error, Result};
 pub use journal::Pending;
 pub use name::{DEFAULT_NAME, check_name};
 pub use power::{kill, restart, start, stop};
-pub use record::{EngineWish, ImageRef, Installed, Record};
+pub use record::{CloudInit, EngineWish, ImageRef, Installed, Record};
 pub use remove::remove;
 pub use size::{parse_size, show_size};
 pub use status::{Row, ask, ask_all};
@@ -99,7 +102,7 @@ impl Berth {
         Ok(Store::open(self.home.images())?)
     }
 
-    /// Berth's recipes and the user's.
+    /// Berth's recipes and cloud images, and the user's.
     ///
     /// # Errors
     /// If one of the user's is wrong.
@@ -144,6 +147,7 @@ impl Berth {
             sockets: folder.sockets(),
             ports: self.home.ports(),
             networks: self.home.networks(),
+            seed: record.cloud_init.as_ref().map(|_| folder.seed()),
             spec: Spec {
                 cpus: record.cpus,
                 memory: record.memory,
@@ -228,9 +232,9 @@ impl Opened {
     /// # Errors
     /// If the driver does not know, as for a machine that is off.
     pub async fn address(&self) -> Result<Address> {
-        self.driver
-            .address(&self.machine)
-            .await
+        let address = self.driver.address(&self.machine).await;
+        address
+            .map(|address| self.record.address(address))
             .map_err(Error::driver(&self.record.name))
     }
 

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use berth_driver_api::{Progress, State, ready};
+use berth_driver_api::{Progress, State};
 use berth_provision::ssh::Session;
 
-use super::endpoint;
 use super::journal::{self, Journal};
 use super::{Berth, Error, Opened, Result};
+use super::{endpoint, greeting};
 use crate::context::ssh_config;
 use crate::store::{self, Lock};
 
@@ -144,7 +144,7 @@ async fn wait_ready(
     journal
         .always("boot", async {
             progress.phase("Booting");
-            tokio::time::timeout_at(until, opened.driver.ready(&opened.machine, ready::SSH))
+            tokio::time::timeout_at(until, greeting::ready(opened))
                 .await
                 .map_err(|_| Error::NoAnswer {
                     machine: name.clone(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use berth_driver_api::Spec;
+use berth_driver_api::{Address, Spec};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -40,6 +40,9 @@ pub struct Record {
     /// The driver's own kernel, where it does not boot the image's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<ImageRef>,
+    /// How cloud-init sets the machine up, where the image is one that berth did not build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud_init: Option<CloudInit>,
     /// The engine that was asked for.
     pub engine: EngineWish,
     /// The engine that provisioning found or installed last.
@@ -65,6 +68,15 @@ pub struct ImageRef {
     pub reference: String,
     /// What it was: `sha256:…`.
     pub digest: String,
+}
+
+/// What berth has cloud-init do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudInit {
+    /// Who is let in: root, or a user of the image's own.
+    pub user: String,
+    /// Whether the guest is handed credentials too: a file that was imported may be an image of berth's after all.
+    pub credentials: bool,
 }
 
 /// The engine that a machine is to have.
@@ -120,6 +132,7 @@ impl Record {
             disk: spec.disk,
             image: None,
             kernel: None,
+            cloud_init: None,
             engine,
             installed: None,
             limits: Vec::new(),
@@ -136,6 +149,14 @@ impl Record {
             (None, "docker") => Some(DOCKER_SOCKET),
             (None, _) => None,
         }
+    }
+
+    /// The driver's word on where the machine is reached, with the user that this machine lets in.
+    pub fn address(&self, mut address: Address) -> Address {
+        if let Some(cloud_init) = &self.cloud_init {
+            address.user.clone_from(&cloud_init.user);
+        }
+        address
     }
 
     /// Reads the record in `folder`; `None` if there is none.

@@ -130,7 +130,7 @@ async fn power_state(berth: &Berth, record: Record, row: &mut Row) -> Result<()>
         .await
         .map_err(super::Error::driver(&row.name))?;
     if row.state.is_up()
-        && let Ok(address) = opened.driver.address(&opened.machine).await
+        && let Ok(address) = opened.address().await
     {
         row.address = Some(address.own.unwrap_or_else(|| address.host.clone()));
         row.ssh = Some(SshRow {

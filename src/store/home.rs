@@ -193,6 +193,16 @@ impl MachineFolder {
         self.path.join("known_hosts")
     }
 
+    /// The user's own data for cloud-init, where some was given.
+    pub fn user_data(&self) -> PathBuf {
+        self.path.join("user-data")
+    }
+
+    /// The seed of a machine that cloud-init sets up.
+    pub fn seed(&self) -> PathBuf {
+        self.path.join("seed.img")
+    }
+
     /// What `ssh NAME.berth` reads.
     pub fn ssh_config(&self) -> PathBuf {
         self.path.join("ssh_config")

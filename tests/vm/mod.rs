@@ -80,6 +80,11 @@ impl Host {
         self.home().join(".local/share/berth")
     }
 
+    /// The image store, which all tests share.
+    pub fn images(&self) -> PathBuf {
+        self.cache.join("images")
+    }
+
     /// A machine's folder.
     pub fn machine(&self, name: &str) -> PathBuf {
         self.berth_home().join("machines").join(name)

@@ -106,6 +106,8 @@ pub struct Needs {
 pub struct Capabilities {
     /// Boots machines from berth's images and hands them credentials; otherwise it adopts what already runs.
     pub images: bool,
+    /// Attaches a machine's seed, by which images that berth did not build are set up.
+    pub seed: bool,
     /// Machines can be powered on and off.
     pub power: bool,
     /// The serial console is kept in a file.

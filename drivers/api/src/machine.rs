@@ -22,6 +22,10 @@ pub struct Machine {
     /// Where networks that machines of this berth home share are kept. Made by the driver that makes the first one.
     #[serde(default)]
     pub networks: PathBuf,
+    /// A small disk, as a raw file, that the guest sees read-only besides its own: the seed by which cloud-init sets
+    /// up images that berth did not build. It may change between starts. Only for drivers with the capability `seed`.
+    #[serde(default)]
+    pub seed: Option<PathBuf>,
     /// What was asked for.
     pub spec: Spec,
 }

@@ -100,6 +100,8 @@ pub(crate) struct CommandLine<'a> {
     /// In bytes.
     pub(crate) memory: u64,
     pub(crate) disk: &'a Path,
+    /// A raw disk that the guest may only read.
+    pub(crate) seed: Option<&'a Path>,
     pub(crate) boot: Boot<'a>,
     pub(crate) netdev: Netdev<'a>,
     pub(crate) carrier: Carrier,
@@ -120,6 +122,7 @@ impl CommandLine<'_> {
         self.network(&mut args);
         self.channels(&mut args)?;
         self.credentials(&mut args)?;
+        self.seed(&mut args)?;
         Ok(args.0)
     }
 

@@ -221,6 +221,7 @@ fn arguments(machine: &Machine, record: &Record) -> Result<Vec<String>> {
         cpus: machine.spec.cpus,
         memory: machine.spec.memory,
         disk: &disk::overlay(machine),
+        seed: machine.seed.as_deref(),
         boot,
         netdev,
         carrier: carrier(&image.arch, record.boot),

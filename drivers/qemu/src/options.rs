@@ -98,6 +98,7 @@ pub(crate) fn info() -> Info {
             .into(),
         capabilities: Capabilities {
             images: true,
+            seed: true,
             power: true,
             console: true,
             ..Capabilities::default()

@@ -52,6 +52,7 @@ async fn a_real_guest_comes_up_obeys_and_shuts_down() {
         sockets: folder("s"),
         ports: folder("ports"),
         networks: folder("networks"),
+        seed: None,
         spec: Spec {
             cpus: 2,
             memory: 1 << 30,

@@ -41,6 +41,7 @@ fn machine(home: &Path, raw: PathBuf, kernel: PathBuf) -> Machine {
         sockets: folder("s"),
         ports: folder("ports"),
         networks: folder("networks"),
+        seed: None,
         spec: Spec {
             cpus: 1,
             memory: 1 << 30,

@@ -328,7 +328,7 @@ async fn importing_keeps_one_copy_and_refuses_text() {
     let store = house.store();
     let text = house.folder.path().join("notes.qcow2");
     fs::write(&text, "not a disk").unwrap();
-    let refused = store.import(&text, None, &Silent).await;
+    let refused = store.import(&text, None, None, &Silent).await;
     assert!(matches!(refused, Err(Error::NotADisk { path, .. }) if path == text));
     assert!(store.list().unwrap().is_empty());
     assert_eq!(house.leftovers(), 0);

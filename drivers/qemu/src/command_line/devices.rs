@@ -31,6 +31,28 @@ impl CommandLine<'_> {
         Ok(())
     }
 
+    pub(super) fn seed(&self, args: &mut Arguments) -> Result<()> {
+        let Some(seed) = self.seed else {
+            return Ok(());
+        };
+        args.add(
+            "-blockdev",
+            Values::of("")
+                .set("driver", "raw")
+                .set("node-name", "seed0")
+                .set("read-only", "on")
+                .set("file.driver", "file")
+                .set("file.filename", text(seed)?),
+        );
+        args.device(
+            Values::of("virtio-blk-pci")
+                .set("id", "blk1")
+                .set("drive", "seed0"),
+            6,
+        );
+        Ok(())
+    }
+
     pub(super) fn network(&self, args: &mut Arguments) {
         args.add(
             "-netdev",

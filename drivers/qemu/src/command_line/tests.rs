@@ -13,6 +13,7 @@ fn machine<'a>(boot: Boot<'a>, credentials: &'a [(String, PathBuf)]) -> CommandL
         cpus: 2,
         memory: (1 << 30) + 5,
         disk: Path::new("/m/a,b/disk.qcow2"),
+        seed: None,
         boot,
         netdev: Netdev::User { port: 42001 },
         carrier: Carrier::Smbios,
@@ -138,4 +139,20 @@ fn other_networks() {
     assert!(
         lines(&machine).contains("-netdev stream,id=net0,server=off,addr.type=fd,addr.str=13\n")
     );
+}
+
+#[test]
+fn a_seed_is_a_disk_that_the_guest_may_only_read() {
+    let seeded = CommandLine {
+        seed: Some(Path::new("/m/seed,1.img")),
+        ..machine(direct(), &[])
+    };
+    let told = lines(&seeded);
+    let expected = "
+-blockdev driver=raw,node-name=seed0,read-only=on,file.driver=file,file.filename=/m/seed,,1.img
+-device virtio-blk-pci,id=blk1,drive=seed0,bus=pcie.0,addr=0x6";
+    assert!(told.ends_with(expected), "{told}");
+    // No other device moves for it.
+    let without = lines(&machine(direct(), &[]));
+    assert_eq!(told.strip_suffix(expected), Some(without.as_str()));
 }

@@ -67,6 +67,7 @@ impl Fixture {
             sockets,
             ports: self.path().join("ports"),
             networks: self.path().join("networks"),
+            seed: None,
             spec: Spec {
                 cpus: 1,
                 memory: 256 << 20,

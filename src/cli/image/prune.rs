@@ -1,0 +1,55 @@
+//! `berth image prune`
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use berth_images::Pruned;
+
+use super::{made_of, users};
+use crate::cli::error::Usage;
+use crate::cli::output;
+use crate::machine::{Berth, Error, show_size};
+
+/// Removes what nothing leads to, or tells what that is.
+pub(super) fn run(berth: &Berth, yes: bool, dry_run: bool) -> Result<ExitCode> {
+    let store = berth.images()?;
+    let users = users(berth)?;
+    let doomed = store
+        .prunable(&|digest| made_of(&users, digest))
+        .map_err(Error::from)?;
+    let lines: Vec<String> = doomed.iter().map(told).collect();
+    if dry_run || doomed.is_empty() {
+        output::lines(lines)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !yes && !confirmed(&lines)? {
+        eprintln!("nothing was removed");
+        return Ok(ExitCode::from(1));
+    }
+    for (pruned, line) in doomed.iter().zip(lines) {
+        store.prune(pruned).map_err(Error::from)?;
+        output::line(&line)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn told(pruned: &Pruned) -> String {
+    let digest = pruned
+        .digest
+        .as_ref()
+        .map(|digest| format!("sha256:{} ", digest.short()));
+    let size = show_size(pruned.size);
+    format!("{}{}, {size}", digest.unwrap_or_default(), pruned.what)
+}
+
+fn confirmed(lines: &[String]) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Usage("there is no terminal to ask on: say --yes".into()).into());
+    }
+    eprint!("{}\nRemove these? [y/N] ", lines.join("\n"));
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
