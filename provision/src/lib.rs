@@ -1,9 +1,11 @@
 //! Reaching a machine over SSH, and everything done there: recognising its system, installing and checking an engine.
+//! [`certs`] makes the certificates of TLS endpoints.
 //!
 //! This crate knows nothing of hypervisors: it is handed an SSH address ([`ssh::Target`]) and works from there.
 
 #![forbid(unsafe_code)]
 
+pub mod certs;
 pub mod copy;
 mod daemon_json;
 pub mod engine;
