@@ -12,7 +12,7 @@ use super::each::each;
 use super::error::Usage;
 use super::output;
 use super::progress::{Screen, Timing, print_timings};
-use crate::machine::{self, Berth, EngineWish, Request, check_name, parse_size};
+use crate::machine::{self, Berth, EngineWish, Request, TlsWish, check_name, parse_size};
 
 /// Make machines: boot them, install an engine, write a docker context for each
 #[derive(Debug, clap::Args)]
@@ -68,6 +68,10 @@ pub struct SpecArgs {
     #[arg(long, default_value = "distro")]
     channel: String,
 
+    /// Open a TLS endpoint on loopback too, for clients that cannot use a unix socket; `berth certs` has more
+    #[arg(long)]
+    tls: bool,
+
     /// A label (repeatable)
     #[arg(short = 'l', long = "label", value_name = "KEY=VALUE", value_parser = pair)]
     labels: Vec<(String, String)>,
@@ -96,6 +100,7 @@ impl SpecArgs {
             disk: self.disk,
             image: self.image.clone(),
             engine: EngineWish::parse(&self.engine, &self.channel),
+            tls: self.tls.then(TlsWish::default),
             labels: self.labels.iter().cloned().collect(),
             options: self.options.iter().cloned().collect::<BTreeMap<_, _>>(),
             boot_deadline: self.boot_deadline(),

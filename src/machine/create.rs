@@ -10,6 +10,7 @@ use berth_images::Image;
 
 use super::engine::{check_engine, install_engine, take_ready_made};
 use super::journal::{self, Journal};
+use super::tls::{self, TlsWish};
 use super::{
     Berth, EngineWish, Error, ImageRef, Record, Result, check_name, choice, identity, power,
     show_size,
@@ -35,6 +36,8 @@ pub struct Request {
     pub engine: EngineWish,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// The TLS endpoint.
+    pub tls: Option<TlsWish>,
     /// Driver options.
     pub options: BTreeMap<String, String>,
     /// How long the guest may take to answer over SSH.
@@ -119,8 +122,7 @@ fn check_request(berth: &Berth, request: &Request) -> Result<()> {
             });
         }
     }
-    berth.docker.check_free(&request.name, None)?;
-    Ok(())
+    berth.check_contexts_free(&request.name, &request.engine.kind)
 }
 
 fn take_lock(berth: &Berth, name: &str) -> Result<Lock> {
@@ -143,6 +145,7 @@ async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Resu
         request.engine.clone(),
     );
     record.labels = request.labels.clone();
+    record.tls = request.tls.clone();
     let refused = Error::driver(&request.name);
     // First what needs no image: nobody should wait for one only to hear that the memory was mistyped.
     driver
@@ -258,6 +261,9 @@ async fn carry_out(
                 .await
                 .map_err(Error::driver(&name))
         })
+        .await?;
+    journal
+        .once("tls", tls::prepare(berth, &mut opened.record))
         .await?;
     let until = power::power_on(&opened, &mut journal, boot_deadline, progress).await?;
     if opened.record.engine_socket().is_some() {

@@ -2,6 +2,7 @@
 
 mod boot;
 mod choice;
+mod clients;
 mod create;
 mod drivers;
 mod endpoint;
@@ -15,8 +16,10 @@ mod record;
 mod remove;
 mod size;
 mod status;
+pub mod tls;
 
 pub use choice::{AUTO, Candidate, candidates, look};
+pub use clients::is_podman;
 pub use create::{Request, create, resume_create};
 pub use drivers::Drivers;
 pub use endpoint::{LISTENS, SUPERVISE};
@@ -29,6 +32,7 @@ pub use record::{EngineWish, ImageRef, Installed, Record};
 pub use remove::remove;
 pub use size::{parse_size, show_size};
 pub use status::{Row, ask, ask_all};
+pub use tls::TlsWish;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +42,7 @@ use berth_images::{Catalog, Image, Reference, Store};
 use berth_provision::ssh::{Key, Session, Target};
 
 use crate::context::docker::DockerConfig;
+use crate::context::podman::PodmanConfig;
 use crate::context::ssh_config;
 use crate::store::{Holder, Home, Lock, MachineFolder};
 
@@ -52,6 +57,8 @@ pub struct Berth {
     pub drivers: Drivers,
     /// The docker CLI's files.
     pub docker: DockerConfig,
+    /// The podman client's file.
+    pub podman: PodmanConfig,
 }
 
 impl Berth {
@@ -64,6 +71,7 @@ impl Berth {
         Ok(Berth {
             drivers: Drivers::new(&home),
             docker: DockerConfig::from_environment()?,
+            podman: PodmanConfig::from_environment(),
             home,
         })
     }

@@ -9,6 +9,7 @@ use toml::{Table, Value};
 use uuid::Uuid;
 
 use super::Result;
+use super::tls::TlsWish;
 use crate::store::{self, Home, MachineFolder, Migration};
 
 /// The steps from older forms of the record to today's. Add at the end, never change one that was released.
@@ -47,6 +48,9 @@ pub struct Record {
     /// What the machine's kernel cannot do for containers, as provisioning found it last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<String>,
+    /// The TLS endpoint, if the user asked for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsWish>,
     /// The user's labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -123,6 +127,7 @@ impl Record {
             engine,
             installed: None,
             limits: Vec::new(),
+            tls: None,
             labels: BTreeMap::new(),
             options: spec.options.clone(),
             unknown: Table::new(),

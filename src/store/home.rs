@@ -75,6 +75,16 @@ impl Home {
         self.data.join("ports")
     }
 
+    /// The CA's certificates.
+    pub fn ca(&self) -> PathBuf {
+        self.data.join("ca")
+    }
+
+    /// Secrets that no keyring keeps.
+    pub fn secrets(&self) -> PathBuf {
+        self.data.join("secrets")
+    }
+
     /// Programs named `berth-driver-NAME`.
     pub fn plugins(&self) -> PathBuf {
         self.data.join("plugins")
@@ -186,6 +196,11 @@ impl MachineFolder {
     /// The machine's host key, and no other.
     pub fn known_hosts(&self) -> PathBuf {
         self.path.join("known_hosts")
+    }
+
+    /// The certificates of the machine's TLS endpoint.
+    pub fn tls(&self) -> PathBuf {
+        self.path.join("tls")
     }
 
     /// What `ssh NAME.berth` reads.

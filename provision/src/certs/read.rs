@@ -30,6 +30,8 @@ pub struct Certificate {
     pub not_after: SystemTime,
     /// The public key (DER).
     pub public_key: Vec<u8>,
+    /// The certificate itself, as its file has it.
+    pub pem: String,
 }
 
 impl Certificate {
@@ -100,6 +102,7 @@ fn parse(block: &str) -> x509_cert::der::Result<Certificate> {
         not_before: content.validity().not_before.to_system_time(),
         not_after: content.validity().not_after.to_system_time(),
         public_key: content.subject_public_key_info().to_der()?,
+        pem: format!("{block}\n"),
     })
 }
 
@@ -177,10 +180,7 @@ mod tests {
     #[test]
     fn another_cas_key_signs_nothing_here() {
         let now = SystemTime::now();
-        let (mut mine, other) = (
-            Authority::make(now).unwrap(),
-            Authority::make(now).unwrap(),
-        );
+        let (mut mine, other) = (Authority::make(now).unwrap(), Authority::make(now).unwrap());
         assert_ne!(only(&mine).subject, only(&other).subject);
         mine.key = other.key;
         assert!(matches!(Authority::load(&mine), Err(Error::WrongKey)));
