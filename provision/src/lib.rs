@@ -9,14 +9,17 @@ pub mod certs;
 pub mod copy;
 mod daemon_json;
 pub mod engine;
+mod environment;
 mod error;
 mod facts;
 pub mod family;
 pub mod os;
+mod settings;
 pub mod ssh;
 pub mod steps;
 mod wanted;
 
 pub use error::{Error, Result};
+pub use settings::{Settings, drift};
 pub use steps::provision;
 pub use wanted::{Channel, EngineInfo, Installed, Kind, Wanted};

@@ -12,6 +12,7 @@ use super::each::each;
 use super::error::Usage;
 use super::output;
 use super::progress::{Screen, Timing, print_timings};
+use super::settings::SettingsArgs;
 use crate::machine::{self, Berth, EngineWish, Request, TlsWish, check_name, parse_size};
 
 /// Make machines: boot them, install an engine, write a docker context for each
@@ -80,6 +81,9 @@ pub struct SpecArgs {
     #[arg(short = 'o', long = "option", value_name = "KEY=VALUE", value_parser = pair)]
     options: Vec<(String, String)>,
 
+    #[command(flatten)]
+    settings: SettingsArgs,
+
     /// How long the guest may take to answer, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
@@ -91,8 +95,11 @@ pub struct SpecArgs {
 
 impl SpecArgs {
     /// The request for machine `name`.
-    pub fn request(&self, name: &str) -> Request {
-        Request {
+    ///
+    /// # Errors
+    /// If a file of the engine's settings cannot be read.
+    pub fn request(&self, name: &str) -> Result<Request> {
+        Ok(Request {
             name: name.to_owned(),
             driver: self.driver.clone(),
             cpus: self.cpus,
@@ -104,7 +111,8 @@ impl SpecArgs {
             labels: self.labels.iter().cloned().collect(),
             options: self.options.iter().cloned().collect::<BTreeMap<_, _>>(),
             boot_deadline: self.boot_deadline(),
-        }
+            settings: self.settings.settings()?,
+        })
     }
 
     /// How long the guest may take to answer.
@@ -138,7 +146,7 @@ pub async fn run(berth: &Berth, args: Args, screen: &Screen) -> Result<ExitCode>
             let record = if args.resume {
                 machine::resume_create(berth, &name, deadline, &*task).await?
             } else {
-                machine::create(berth, &args.spec.request(&name), &*task).await?
+                machine::create(berth, &args.spec.request(&name)?, &*task).await?
             };
             let timings = task.finish();
             Ok(Made {
@@ -170,7 +178,8 @@ pub async fn run(berth: &Berth, args: Args, screen: &Screen) -> Result<ExitCode>
     Ok(code)
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+/// Reads `KEY=VALUE`.
+pub fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write KEY=VALUE".into()),

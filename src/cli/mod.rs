@@ -21,6 +21,7 @@ mod progress;
 mod provision;
 mod report;
 mod rm;
+mod settings;
 mod ssh;
 mod ssh_config;
 mod status;

@@ -12,8 +12,8 @@ use super::engine::{check_engine, install_engine, take_ready_made};
 use super::journal::{self, Journal};
 use super::tls::{self, TlsWish};
 use super::{
-    Berth, EngineWish, Error, ImageRef, Record, Result, check_name, choice, identity, power,
-    show_size,
+    Berth, EngineSettings, EngineWish, Error, ImageRef, Record, Result, check_name, choice,
+    identity, power, show_size,
 };
 use crate::store::{self, Lock, create_private_folder};
 
@@ -38,6 +38,8 @@ pub struct Request {
     pub labels: BTreeMap<String, String>,
     /// The TLS endpoint.
     pub tls: Option<TlsWish>,
+    /// What the engine is told.
+    pub settings: EngineSettings,
     /// Driver options.
     pub options: BTreeMap<String, String>,
     /// How long the guest may take to answer over SSH.
@@ -104,6 +106,7 @@ pub async fn resume_create(
 fn check_request(berth: &Berth, request: &Request) -> Result<()> {
     check_name(&request.name)?;
     check_engine(&request.engine)?;
+    request.settings.resolve()?;
     if request.cpus == Some(0) {
         return Err(Error::BadRequest {
             what: "--cpus".into(),
@@ -146,6 +149,7 @@ async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Resu
     );
     record.labels = request.labels.clone();
     record.tls = request.tls.clone();
+    record.settings = request.settings.clone();
     let refused = Error::driver(&request.name);
     // First what needs no image: nobody should wait for one only to hear that the memory was mistyped.
     driver
@@ -262,9 +266,11 @@ async fn carry_out(
                 .map_err(Error::driver(&name))
         })
         .await?;
-    journal
-        .once("tls", tls::prepare(berth, &mut opened.record))
-        .await?;
+    if opened.record.tls.is_some() {
+        journal
+            .once("tls", tls::prepare(berth, &mut opened.record))
+            .await?;
+    }
     let until = power::power_on(&opened, &mut journal, boot_deadline, progress).await?;
     if opened.record.engine_socket().is_some() {
         power::open_endpoint(&opened, &mut journal, progress).await?;

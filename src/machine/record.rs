@@ -9,6 +9,7 @@ use toml::{Table, Value};
 use uuid::Uuid;
 
 use super::Result;
+use super::settings::EngineSettings;
 use super::tls::TlsWish;
 use crate::store::{self, Home, MachineFolder, Migration};
 
@@ -51,6 +52,9 @@ pub struct Record {
     /// The TLS endpoint, if the user asked for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsWish>,
+    /// What the engine is told beyond berth's own settings.
+    #[serde(default, skip_serializing_if = "EngineSettings::is_empty")]
+    pub settings: EngineSettings,
     /// The user's labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -128,6 +132,7 @@ impl Record {
             installed: None,
             limits: Vec::new(),
             tls: None,
+            settings: EngineSettings::default(),
             labels: BTreeMap::new(),
             options: spec.options.clone(),
             unknown: Table::new(),
