@@ -9,5 +9,6 @@ pub mod context;
 pub mod doctor;
 pub mod fleet;
 pub mod machine;
+pub mod secrets;
 pub mod store;
 pub mod supervisor;

@@ -179,8 +179,8 @@ fn sync_writes_what_is_lost_and_removes_what_is_orphaned() {
     assert_data_eq!(
         world.berth(&["context", "ls"]).ok().printed(),
         str![[r#"
-NAME   CURRENT   HOST                                                MACHINE
-web2             unix://WORLD/b/machines/web2/docker.sock   gone
+NAME   CLIENT   CURRENT   HOST                                                MACHINE
+web2   docker             unix://WORLD/b/machines/web2/docker.sock   gone
 
 "#]]
     );
@@ -402,4 +402,51 @@ Host web2.berth
         .berth(&["ssh", "web1", "--", "true"])
         .code(255)
         .says("Host key verification failed");
+}
+
+#[test]
+fn podman_is_pointed_at_machines_with_its_engine_and_at_no_others() {
+    let world = World::new();
+    world.create(&["pod1"]).ok();
+    let _engine = engine::install(&world, "pod1");
+    let record = world.file("pod1", "machine.toml");
+    let text = fs::read_to_string(&record).unwrap();
+    let text = text.replace("kind = \"docker\"", "kind = \"podman\"");
+    fs::write(&record, text).unwrap();
+    let file = world.path("home/.config/containers/podman-connections.json");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    // What podman itself wrote for a machine of its own.
+    let theirs = json!({"Connection": {"Default": "m1", "Connections": {
+        "m1": {"URI": "ssh://core@127.0.0.1:45371/run/podman.sock", "Identity": "/k", "IsMachine": true}}},
+        "Farm": {}});
+    fs::write(&file, theirs.to_string()).unwrap();
+    let read = || serde_json::from_slice::<Value>(&fs::read(&file).unwrap()).unwrap();
+
+    world.berth(&["start", "pod1"]).ok();
+    let _docker = machine(&world, "web1");
+    let uri = format!("unix://{}", world.file("pod1", "docker.sock").display());
+    let mut expected = theirs.clone();
+    expected["Connection"]["Connections"]["pod1"] = json!({"URI": uri});
+    assert_eq!(read(), expected);
+    world.berth(&["use", "pod1"]).ok();
+    assert_eq!(read()["Connection"]["Default"], "pod1");
+    let listed = world.berth(&["context", "ls", "--json"]).ok().stdout;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let podman: Vec<&Value> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row["client"] == "podman")
+        .collect();
+    assert_eq!(podman.len(), 1);
+    assert_eq!(podman[0]["host"], uri);
+
+    // Lost and found again.
+    fs::write(&file, theirs.to_string()).unwrap();
+    world.berth(&["context", "sync"]).ok();
+    assert_eq!(read(), expected);
+    world.berth(&["rm", "-y", "pod1"]).ok();
+    assert_eq!(read(), theirs);
+    world.berth(&["rm", "-y", "web1"]).ok();
+    assert_eq!(read(), theirs);
 }

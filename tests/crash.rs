@@ -77,12 +77,12 @@ fn walk(points: Vec<Point>, work: impl Fn(&World, &Point) + Sync) {
 fn create_killed_at_every_point_can_be_resumed_and_removed() {
     let journal = {
         let world = World::new();
-        world.create(&["m1"]).ok();
+        world.create(&["m1", "--tls"]).ok();
         fs::read_to_string(world.file("m1", "journal")).unwrap()
     };
     walk(points(&journal, "create"), |world, point| {
         for name in ["resumed", "removed"] {
-            let args = world.create_args(&[name]);
+            let args = world.create_args(&[name, "--tls"]);
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
             die(world, "create", point, &args);
             let row = world.row(name);

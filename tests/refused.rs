@@ -151,6 +151,12 @@ fn requests() {
     let text = world.path("notes.txt");
     fs::write(&text, "not a disk\n").unwrap();
     let text = text.display().to_string();
+    fs::write(world.path("list.json"), "[1]").unwrap();
+    fs::write(
+        world.path("hosts.json"),
+        r#"{"hosts": ["tcp://0.0.0.0:2375"]}"#,
+    )
+    .unwrap();
     let base = [
         "create", "web2", "--engine", "none", "--image", &image, "-d", "sshd",
     ];
@@ -172,6 +178,14 @@ fn requests() {
             &with(&["-l", "=x"]),
             &with(&["--channel", "carrier-pigeon"]),
             &with(&["--disk", "1M"]),
+            &with(&["--daemon-json", "no-such-file"]),
+            &with(&["--daemon-json", "list.json"]),
+            &with(&["--daemon-json", "hosts.json"]),
+            &with(&["--registry-mirror", "mirror.lan"]),
+            &with(&["--insecure-registry", "http://reg.lan"]),
+            &with(&["--engine-label", "role"]),
+            &with(&["--engine-env", "NO_SUCH_VARIABLE"]),
+            &with(&["--engine-env", "A B=x"]),
             &["create", "web2", "-d", "vmware"],
             &["create", "web2", "-d", "../sh"],
             &["create", "web2", "-d", "sshd", "--engine", "dokcer"],
@@ -295,6 +309,42 @@ exit 2
 TIME web2: Importing the disk image
 TIME web2: Storing the image
 berth: --disk: 1 MiB is smaller than the image, which has 8 MiB
+
+$ berth create web2 --engine none --image WORLD/tiny.qcow2 -d sshd --daemon-json no-such-file
+exit 1
+berth: no-such-file: No such file or directory (os error 2)
+
+$ berth create web2 --engine none --image WORLD/tiny.qcow2 -d sshd --daemon-json list.json
+exit 2
+berth: --daemon-json: it is not a JSON object
+
+$ berth create web2 --engine none --image WORLD/tiny.qcow2 -d sshd --daemon-json hosts.json
+exit 2
+berth: --daemon-json: it has hosts: berth reaches the engine by its socket; see `berth certs enable`
+
+$ berth create web2 --engine none --image WORLD/tiny.qcow2 -d sshd --registry-mirror mirror.lan
+exit 2
+berth: --registry-mirror: "mirror.lan" is not a URL such as https://mirror.example.org
+
+$ berth create web2 --engine none --image /tmp/b…
+exit 2
+berth: --insecure-registry: "http://reg.lan" is not HOST, HOST:PORT or a network such as 10.0.0.0/8
+
+$ berth create web2 --engine none --image WORLD/tiny.qcow2 -d sshd --engine-label role
+exit 2
+error: invalid value 'role' for '--engine-label <KEY=VALUE>': write KEY=VALUE
+
+For more information, try '--help'.
+
+$ berth create web2 --engine none --image WORLD/tiny.qcow2 -d sshd --engine-env NO_SUCH_VARIABLE
+exit 2
+error: invalid value 'NO_SUCH_VARIABLE' for '--engine-env <NAME[=VALUE]>': NO_SUCH_VARIABLE is not set in this shell
+
+For more information, try '--help'.
+
+$ berth create web2 --engine none --image WORLD/tiny.qcow2 -d sshd --engine-env A B=x
+exit 2
+berth: --engine-env: "A B" cannot be a variable
 
 $ berth create web2 -d vmware
 exit 3

@@ -1,4 +1,4 @@
-//! /etc/docker/daemon.json: berth's settings beneath the user's.
+//! /etc/docker/daemon.json: what was asked for above what is there, berth's own settings beneath both.
 
 use serde_json::{Map, Value, json};
 
@@ -26,17 +26,18 @@ impl Invalid {
     }
 }
 
-/// The file with berth's settings added where the user has none; `None` if nothing is to be added.
+/// The file with `wanted` in it, and berth's settings where it has none; `None` if nothing is to be changed.
 ///
 /// Containers outlive the daemon (`live-restore`), except in a swarm, where the daemon refuses to start with it.
 /// Logs are kept short, unless the user logs by another driver, whose options these are not.
-pub(crate) fn merge(existing: &[u8], in_swarm: bool) -> Result<Option<Vec<u8>>, Invalid> {
-    let text = std::str::from_utf8(existing).map_err(|_| Invalid::whole("it is not UTF-8"))?;
-    let mut settings = match text.trim() {
-        "" => Map::new(),
-        _ => read(text)?,
-    };
+pub(crate) fn merge(
+    existing: &[u8],
+    wanted: &Map<String, Value>,
+    in_swarm: bool,
+) -> Result<Option<Vec<u8>>, Invalid> {
+    let mut settings = parse(existing)?;
     let before = settings.clone();
+    impose(&mut settings, wanted);
     if !in_swarm {
         settings.entry("live-restore").or_insert(json!(true));
     }
@@ -55,6 +56,65 @@ pub(crate) fn merge(existing: &[u8], in_swarm: bool) -> Result<Option<Vec<u8>>, 
     let mut merged = format!("{:#}", Value::Object(settings)).into_bytes();
     merged.push(b'\n');
     Ok(Some(merged))
+}
+
+/// The wanted keys that a file does not have as they are wanted, as paths: `log-opts.max-size`.
+pub(crate) fn lacking(existing: &[u8], wanted: &Map<String, Value>) -> Vec<String> {
+    let settings = parse(existing).unwrap_or_default();
+    let mut paths = Vec::new();
+    compare(&settings, wanted, "", &mut paths);
+    paths
+}
+
+/// Puts what is wanted above what is there. Lists are added to: somebody may have added to them in the machine.
+fn impose(settings: &mut Map<String, Value>, wanted: &Map<String, Value>) {
+    for (key, value) in wanted {
+        match (settings.get_mut(key), value) {
+            (Some(Value::Object(there)), Value::Object(value)) => impose(there, value),
+            (Some(Value::Array(there)), Value::Array(value)) => {
+                for each in value {
+                    if !there.contains(each) {
+                        there.push(each.clone());
+                    }
+                }
+            }
+            _ => {
+                settings.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+fn compare(
+    settings: &Map<String, Value>,
+    wanted: &Map<String, Value>,
+    above: &str,
+    paths: &mut Vec<String>,
+) {
+    for (key, value) in wanted {
+        let path = format!("{above}{key}");
+        let same = match (settings.get(key), value) {
+            (Some(Value::Object(there)), Value::Object(value)) => {
+                compare(there, value, &format!("{path}."), paths);
+                true
+            }
+            (Some(Value::Array(there)), Value::Array(value)) => {
+                value.iter().all(|each| there.contains(each))
+            }
+            (there, value) => there == Some(value),
+        };
+        if !same {
+            paths.push(path);
+        }
+    }
+}
+
+fn parse(existing: &[u8]) -> Result<Map<String, Value>, Invalid> {
+    let text = std::str::from_utf8(existing).map_err(|_| Invalid::whole("it is not UTF-8"))?;
+    match text.trim() {
+        "" => Ok(Map::new()),
+        _ => read(text),
+    }
 }
 
 fn read(text: &str) -> Result<Map<String, Value>, Invalid> {
@@ -79,7 +139,12 @@ mod tests {
     use super::*;
 
     fn merged(existing: &str) -> Value {
-        serde_json::from_slice(&merge(existing.as_bytes(), false).unwrap().unwrap()).unwrap()
+        serde_json::from_slice(
+            &merge(existing.as_bytes(), &Map::new(), false)
+                .unwrap()
+                .unwrap(),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -91,7 +156,7 @@ mod tests {
         assert_eq!(merged(" \n"), all);
         assert_eq!(merged("{}"), all);
         let again = serde_json::to_vec(&all).unwrap();
-        assert_eq!(merge(&again, false), Ok(None));
+        assert_eq!(merge(&again, &Map::new(), false), Ok(None));
     }
 
     #[test]
@@ -128,22 +193,48 @@ mod tests {
 
     #[test]
     fn a_swarm_gets_no_live_restore() {
-        let merged = merge(b"", true).unwrap().unwrap();
+        let merged = merge(b"", &Map::new(), true).unwrap().unwrap();
         assert!(!String::from_utf8(merged).unwrap().contains("live-restore"));
     }
 
     #[test]
     fn invalid_json_says_where() {
-        let invalid = merge(b"{\n  \"a\": 1,\n  \"b\": oops\n}", false).unwrap_err();
+        let invalid = merge(b"{\n  \"a\": 1,\n  \"b\": oops\n}", &Map::new(), false).unwrap_err();
         assert_eq!(
             (invalid.line, invalid.excerpt.as_str()),
             (3, "  \"b\": oops")
         );
-        assert!(merge(b"[1]", false).is_err());
-        assert!(merge(b"{\"log-opts\": 1}", false).is_err());
-        assert!(merge(b"\xff\xfe\x00", false).is_err());
-        assert!(merge(b"{\"a\": 1,}", false).is_err());
+        assert!(merge(b"[1]", &Map::new(), false).is_err());
+        assert!(merge(b"{\"log-opts\": 1}", &Map::new(), false).is_err());
+        assert!(merge(b"\xff\xfe\x00", &Map::new(), false).is_err());
+        assert!(merge(b"{\"a\": 1,}", &Map::new(), false).is_err());
         let deep = "[".repeat(100_000);
-        assert!(merge(deep.as_bytes(), false).is_err());
+        assert!(merge(deep.as_bytes(), &Map::new(), false).is_err());
+    }
+
+    #[test]
+    fn what_was_asked_for_wins_and_what_was_added_by_hand_stays() {
+        let wanted = json!({
+            "registry-mirrors": ["https://mirror"], "live-restore": false, "log-opts": {"max-size": "1m"}
+        });
+        let wanted = wanted.as_object().unwrap();
+        let there = br#"{"registry-mirrors": ["https://by-hand"], "bip": "10.0.0.1/24", "log-opts": {"labels": "x"}}"#;
+        assert_eq!(
+            lacking(there, wanted),
+            ["registry-mirrors", "live-restore", "log-opts.max-size"]
+        );
+        let merged = merge(there, wanted, false).unwrap().unwrap();
+        let found: Value = serde_json::from_slice(&merged).unwrap();
+        assert_eq!(
+            found,
+            json!({
+                "registry-mirrors": ["https://by-hand", "https://mirror"], "bip": "10.0.0.1/24",
+                "log-opts": {"labels": "x", "max-size": "1m", "max-file": "3"},
+                "live-restore": false, "log-driver": "json-file"
+            })
+        );
+        assert_eq!(merge(&merged, wanted, false), Ok(None));
+        assert!(lacking(&merged, wanted).is_empty());
+        assert_eq!(lacking(b"oops", wanted).len(), 3);
     }
 }

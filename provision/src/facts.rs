@@ -8,7 +8,7 @@ use berth_driver_api::process::last_lines;
 use crate::os::{self, Os};
 use crate::ssh::Session;
 use crate::wanted::Kind;
-use crate::{Error, Result, family};
+use crate::{Error, Result, environment, family};
 
 /// Where Docker's settings are.
 pub(crate) const DAEMON_JSON: &str = "/etc/docker/daemon.json";
@@ -36,9 +36,15 @@ pub(crate) struct Facts {
     pub(crate) packages: Vec<Package>,
     /// The content of daemon.json, if there is one.
     pub(crate) daemon_json: Option<Vec<u8>>,
+    /// The engine's environment as berth wrote it, if there is one.
+    pub(crate) environment: Option<Vec<u8>>,
+    /// Whether the engine's service reads it.
+    pub(crate) reads_environment: bool,
     pub(crate) in_swarm: bool,
     pub(crate) has_systemd: bool,
     pub(crate) docker_active: bool,
+    /// Whether the engine is only starting: it may have read its settings already.
+    pub(crate) docker_starting: bool,
     pub(crate) docker_enabled: bool,
     /// Whether the engine runs with other settings than those on disk.
     pub(crate) settings_changed: bool,
@@ -117,9 +123,12 @@ impl Facts {
             }),
             packages: packages(bytes("packages")),
             daemon_json: answers.get(&b"daemon"[..]).map(|found| found.to_vec()),
+            environment: answers.get(&b"environment"[..]).map(|found| found.to_vec()),
+            reads_environment: bytes("dropin") == environment::DROP_IN_TEXT.as_bytes(),
             in_swarm: word("swarm") == "yes",
             has_systemd: answers.contains_key(&b"docker"[..]),
             docker_active: unit.lines().any(|line| line == "ActiveState=active"),
+            docker_starting: unit.lines().any(|line| line == "ActiveState=activating"),
             settings_changed: word("restart") == "yes",
             docker_enabled: unit.lines().any(|line| line == "UnitFileState=enabled"),
             in_docker_group: word("groups").split(' ').any(|group| group == "docker"),
@@ -165,6 +174,8 @@ fn script() -> String {
          elif e=$(sudo -n true 2>&1); then echo ok; r='sudo -n'; else echo \"${{e:-it refuses}}\"; fi; fi; \
          m packages; {{ {packages}; }}; \
          if $r test -e {DAEMON_JSON}; then m daemon; $r head -c {settings} {DAEMON_JSON}; fi; \
+         if $r test -e {environment}; then m environment; $r head -c {settings} {environment}; fi; \
+         if $r test -e {drop_in}; then m dropin; $r head -c 4096 {drop_in}; fi; \
          m swarm; $r test -e /var/lib/docker/swarm/docker-state.json && echo yes; \
          m restart; test -e {RESTART_MARK} && echo yes; \
          if test -e {LIMITS}; then m limits; head -c 4096 {LIMITS}; fi; \
@@ -172,6 +183,8 @@ fn script() -> String {
          systemctl show -p ActiveState,UnitFileState docker.service 2>/dev/null; fi; true",
         os = os::SIZE_LIMIT,
         settings = SETTINGS_LIMIT,
+        environment = environment::FILE,
+        drop_in = environment::DROP_IN,
         packages = packages.join("; "),
     )
 }

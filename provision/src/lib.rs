@@ -1,20 +1,25 @@
 //! Reaching a machine over SSH, and everything done there: recognising its system, installing and checking an engine.
+//! [`certs`] makes the certificates of TLS endpoints.
 //!
 //! This crate knows nothing of hypervisors: it is handed an SSH address ([`ssh::Target`]) and works from there.
 
 #![forbid(unsafe_code)]
 
+pub mod certs;
 pub mod copy;
 mod daemon_json;
 pub mod engine;
+mod environment;
 mod error;
 mod facts;
 pub mod family;
 pub mod os;
+mod settings;
 pub mod ssh;
 pub mod steps;
 mod wanted;
 
 pub use error::{Error, Result};
+pub use settings::{Settings, drift};
 pub use steps::provision;
 pub use wanted::{Channel, EngineInfo, Installed, Kind, Wanted};

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::os::Os;
-use crate::{Error, Result};
+use crate::{Error, Result, Settings};
 
 /// A kind of container engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -98,6 +98,8 @@ pub struct Wanted {
     pub version: Option<String>,
     /// Where it comes from.
     pub channel: Channel,
+    /// What it is told beyond berth's own settings.
+    pub settings: Settings,
 }
 
 /// What a machine has.

@@ -14,7 +14,8 @@ use super::each::each;
 use super::error::Usage;
 use super::output;
 use super::progress::{Screen, Timing, print_timings};
-use crate::machine::{self, Berth, EngineWish, Request, check_name, parse_size};
+use super::settings::SettingsArgs;
+use crate::machine::{self, Berth, EngineWish, Request, TlsWish, check_name, parse_size};
 
 /// Make machines: boot them, install an engine, write a docker context for each
 #[derive(Debug, clap::Args)]
@@ -79,6 +80,10 @@ pub struct SpecArgs {
     #[arg(long, default_value = "distro")]
     channel: String,
 
+    /// Open a TLS endpoint on loopback too, for clients that cannot use a unix socket; `berth certs` has more
+    #[arg(long)]
+    tls: bool,
+
     /// A label (repeatable)
     #[arg(short = 'l', long = "label", value_name = "KEY=VALUE", value_parser = pair)]
     labels: Vec<(String, String)>,
@@ -86,6 +91,9 @@ pub struct SpecArgs {
     /// A driver option (repeatable); `berth driver ls` lists them
     #[arg(short = 'o', long = "option", value_name = "KEY=VALUE", value_parser = pair)]
     options: Vec<(String, String)>,
+
+    #[command(flatten)]
+    settings: SettingsArgs,
 
     /// How long the guest may take to answer, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
@@ -98,8 +106,11 @@ pub struct SpecArgs {
 
 impl SpecArgs {
     /// The request for machine `name`.
-    pub fn request(&self, name: &str) -> Request {
-        Request {
+    ///
+    /// # Errors
+    /// If a file of the engine's settings cannot be read.
+    pub fn request(&self, name: &str) -> Result<Request> {
+        Ok(Request {
             name: name.to_owned(),
             driver: self.driver.clone(),
             cpus: self.cpus,
@@ -109,10 +120,12 @@ impl SpecArgs {
             digest: self.digest.clone(),
             cloud_init: self.cloud_init.clone(),
             engine: EngineWish::parse(&self.engine, &self.channel),
+            tls: self.tls.then(TlsWish::default),
             labels: self.labels.iter().cloned().collect(),
             options: self.options.iter().cloned().collect::<BTreeMap<_, _>>(),
             boot_deadline: self.boot_deadline(),
-        }
+            settings: self.settings.settings()?,
+        })
     }
 
     /// How long the guest may take to answer.
@@ -146,7 +159,7 @@ pub async fn run(berth: &Berth, args: Args, screen: &Screen) -> Result<ExitCode>
             let record = if args.resume {
                 machine::resume_create(berth, &name, deadline, &*task).await?
             } else {
-                machine::create(berth, &args.spec.request(&name), &*task).await?
+                machine::create(berth, &args.spec.request(&name)?, &*task).await?
             };
             let timings = task.finish();
             Ok(Made {
@@ -178,7 +191,8 @@ pub async fn run(berth: &Berth, args: Args, screen: &Screen) -> Result<ExitCode>
     Ok(code)
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+/// Reads `KEY=VALUE`.
+pub fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write KEY=VALUE".into()),

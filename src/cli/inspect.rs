@@ -4,11 +4,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
+use berth_driver_api::State;
 use serde::Serialize;
 
 use super::output;
 use crate::fleet::{Selection, select};
-use crate::machine::{Berth, Record, Row, ask};
+use crate::machine::{Berth, Record, Row, ask, drift};
 use crate::supervisor::Status;
 
 /// Print everything that is known of machines, as JSON
@@ -35,6 +36,8 @@ struct Whole {
     #[serde(flatten)]
     row: Row,
     record: Option<Record>,
+    /// What the machine lacks of the engine's settings; null if it has none of its own or was not reached.
+    drift: Option<Vec<String>>,
     supervisor: Option<Status>,
     folder: std::path::PathBuf,
     key: std::path::PathBuf,
@@ -48,9 +51,19 @@ pub async fn run(berth: &Berth, args: &Args) -> Result<ExitCode> {
     let mut wholes = Vec::new();
     for name in select(berth, &args.selection, deadline).await? {
         let folder = berth.home.machine(&name);
+        let row = ask(berth, &name, deadline).await;
+        let mut record = berth.record(&name).ok();
+        let drift = match &record {
+            Some(record) if row.state == State::Running => drift(berth, record, deadline).await,
+            _ => None,
+        };
+        if let Some(record) = &mut record {
+            record.settings = record.settings.shown();
+        }
         wholes.push(Whole {
-            row: ask(berth, &name, deadline).await,
-            record: berth.record(&name).ok(),
+            row,
+            drift,
+            record,
             supervisor: Status::read(&folder),
             folder: folder.path().to_owned(),
             key: folder.key(),

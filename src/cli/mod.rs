@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod certs;
 mod completions;
 mod context;
 mod cp;
@@ -20,6 +21,7 @@ mod progress;
 mod provision;
 mod report;
 mod rm;
+mod settings;
 mod ssh;
 mod ssh_config;
 mod status;
@@ -89,6 +91,7 @@ enum Command {
     Use(use_::Args),
     Env(env::Args),
     Context(context::Args),
+    Certs(certs::Args),
     Provision(provision::Args),
     Image(image::Args),
     Driver(driver::Args),
@@ -200,7 +203,7 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Inspect(args) => inspect::run(&berth, &args).await,
         Command::Status(args) => status::run(&berth, &args).await,
         Command::Ip(args) => ip::run(&berth, &args).await,
-        Command::Url(args) => url::run(&berth, &args),
+        Command::Url(args) => url::run(&berth, &args).await,
         Command::Logs(args) => logs::run(&berth, &args).await,
         Command::Start(args) => power::start(&berth, &args, screen).await,
         Command::Stop(args) => power::stop(&berth, &args, screen).await,
@@ -211,8 +214,9 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Cp(args) => cp::run(&berth, &args).await,
         Command::SshConfig(args) => ssh_config::run(&berth, &args),
         Command::Use(args) => use_::run(&berth, &args),
-        Command::Env(args) => env::run(&berth, &args),
+        Command::Env(args) => env::run(&berth, &args).await,
         Command::Context(args) => context::run(&berth, &args),
+        Command::Certs(args) => certs::run(&berth, &args, screen).await,
         Command::Provision(args) => provision::run(&berth, &args, screen).await,
         Command::Image(args) => image::run(&berth, &args, screen).await,
         Command::Driver(args) => driver::run(&berth, &args).await,

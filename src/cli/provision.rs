@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::each::each;
 use super::output;
 use super::progress::{Screen, print_timings};
+use super::settings::SettingsArgs;
 use crate::fleet::{Selection, select};
 use crate::machine::{self, Berth, EngineWish};
 
@@ -20,6 +21,9 @@ pub struct Args {
     #[arg(long, value_name = "KIND[@VERSION]")]
     engine: Option<String>,
 
+    #[command(flatten)]
+    settings: SettingsArgs,
+
     /// Show where the time went
     #[arg(long)]
     timings: bool,
@@ -29,11 +33,13 @@ pub struct Args {
 pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode> {
     super::require_selection(&args.selection)?;
     let names = select(berth, &args.selection, super::ASK_DEADLINE).await?;
+    let settings = &args.settings.settings()?;
     let (done, code) = each(&names, screen, async |name: String, task| {
         let engine = args
             .engine
             .as_deref()
             .map(|text| EngineWish::parse(text, "distro"));
+        machine::amend_settings(berth, &name, settings, &*task).await?;
         machine::provision(berth, &name, engine, &*task).await?;
         Ok(task.finish())
     })

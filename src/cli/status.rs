@@ -107,6 +107,11 @@ fn describe(full: &Full) -> String {
         if let Some(trouble) = &status.trouble {
             add("link", trouble.clone());
         }
+        if let Some(tls) = &status.tls {
+            let address = tls.address.map(|address| format!("tcp://{address}"));
+            let told = [address, tls.error.clone()].into_iter().flatten();
+            add("tls", told.collect::<Vec<_>>().join(": "));
+        }
         for port in &status.ports {
             let fate = match &port.error {
                 Some(error) => format!("not forwarded: {error}"),

@@ -44,7 +44,7 @@ pub async fn run(berth: &Berth, args: Args, screen: &Screen) -> Result<ExitCode>
             other => other?,
         }
     } else {
-        let request = args.spec.request(name);
+        let request = args.spec.request(name)?;
         // Docker's own context of that name is noticed before anything is installed.
         berth.docker.check_free(name, None).map_err(Error::from)?;
         doctor::make_ready(berth, &request.driver, args.yes, screen, &*task).await?;

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::output;
 use crate::fleet;
-use crate::machine::{Berth, Error};
+use crate::machine::{Berth, Error, tls};
 
 /// Print how a client reaches a machine's engine
 #[derive(Debug, clap::Args)]
@@ -15,15 +15,24 @@ pub struct Args {
     /// The machines' names
     #[arg(required = true, value_name = "NAME", add = clap_complete::engine::ArgValueCandidates::new(fleet::candidates))]
     names: Vec<String>,
+
+    /// The TLS endpoint instead of the unix socket; docker then needs the certificates of `berth env --tls`
+    #[arg(long)]
+    tls: bool,
 }
 
 /// Prints it.
-pub fn run(berth: &Berth, args: &Args) -> Result<ExitCode> {
+pub async fn run(berth: &Berth, args: &Args) -> Result<ExitCode> {
     let mut lines = Vec::new();
     for name in &args.names {
         let record = berth.record(name)?;
         if record.installed.is_none() {
             return Err(Error::NoEngine(record.name).into());
+        }
+        if args.tls {
+            lines.push(tls::wish(&record)?.url());
+            tls::refresh(berth, &record).await?;
+            continue;
         }
         let socket = berth.home.machine(name).engine_socket();
         lines.push(format!("unix://{}", socket.display()));

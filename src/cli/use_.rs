@@ -6,9 +6,9 @@ use anyhow::Result;
 
 use crate::context::docker;
 use crate::fleet;
-use crate::machine::{Berth, Error, Record};
+use crate::machine::{Berth, Error, Record, is_podman};
 
-/// Point docker (and docker compose) at a machine; `-` gives docker its own default back
+/// Point docker (and docker compose, and podman at a podman machine) at a machine; `-` gives docker its own default back
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  berth use web1\n  berth use -")]
 pub struct Args {
@@ -35,16 +35,17 @@ pub fn point_at(berth: &Berth, record: &Record) -> Result<()> {
     if record.installed.is_none() {
         return Err(Error::NoEngine(record.name.clone()).into());
     }
-    let socket = berth.home.machine(&record.name).engine_socket();
     let found = berth.docker.find(&record.name).map_err(Error::from)?;
-    let right = found.is_some_and(|context| {
-        context.machine == Some(record.id) && context.host == format!("unix://{}", socket.display())
-    });
-    if !right {
-        berth
-            .docker
-            .write(&record.name, record.id, berth.home.data(), &socket)
-            .map_err(Error::from)?;
+    let host = berth.endpoint(record)?.host;
+    let right =
+        found.is_some_and(|context| context.machine == Some(record.id) && context.host == host);
+    // A podman connection tells its own state only when it is opened: it is written each time.
+    if !right || is_podman(record) {
+        berth.write_contexts(record)?;
+    }
+    if is_podman(record) {
+        let chosen = berth.podman.set_default(&record.name);
+        chosen.map_err(Error::from)?;
     }
     berth
         .docker

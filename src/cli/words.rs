@@ -93,6 +93,15 @@ fn of_machine(error: &Error) -> Words {
             WRONG_STATE,
             &format!("`berth provision {name} --engine docker` installs one"),
         ),
+        Error::NoTls(name) => hinted(
+            WRONG_STATE,
+            &format!("`berth certs enable {name}` opens one"),
+        ),
+        Error::CaKeyMissing => hinted(
+            FAILED,
+            "`berth certs renew --ca` makes a new CA; clients elsewhere then need new files",
+        ),
+        Error::Certificate(_) | Error::Secret(_) => plain(FAILED),
         Error::NotRunning { name, .. } => {
             hinted(WRONG_STATE, &format!("`berth start {name}` starts it"))
         }
@@ -257,6 +266,10 @@ fn of_context(error: &context::Error) -> Words {
         context::Error::Foreign { name } => hinted(
             WRONG_STATE,
             &format!("choose another name, or remove it with `docker context rm {name}`"),
+        ),
+        context::Error::ForeignConnection { name } => hinted(
+            WRONG_STATE,
+            &format!("choose another name, or remove it with `podman system connection rm {name}`"),
         ),
         context::Error::Missing(_) => {
             hinted(NOT_FOUND, "`berth context sync` writes the contexts anew")

@@ -36,6 +36,32 @@ pub struct Context {
     pub home: Option<PathBuf>,
 }
 
+/// What a context points at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// `unix://…` or `tcp://…`.
+    pub host: String,
+    /// What docker needs to speak TLS to it.
+    pub tls: Option<TlsFiles>,
+}
+
+/// The certificates of a context, PEM each.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The CA that the server is known by.
+    pub ca: String,
+    /// The client's certificate.
+    pub certificate: String,
+    /// The client's key.
+    pub key: String,
+}
+
+impl std::fmt::Debug for TlsFiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TlsFiles")
+    }
+}
+
 impl DockerConfig {
     /// `DOCKER_CONFIG`, or `~/.docker`.
     ///
@@ -101,7 +127,7 @@ impl DockerConfig {
     ///
     /// # Errors
     /// [`Error::Foreign`] if the name is somebody else's.
-    pub fn write(&self, name: &str, machine: Uuid, home: &Path, socket: &Path) -> Result<()> {
+    pub fn write(&self, name: &str, machine: Uuid, home: &Path, endpoint: &Endpoint) -> Result<()> {
         self.check_free(name, Some(machine))?;
         let meta = json!({
             "Name": name,
@@ -112,7 +138,7 @@ impl DockerConfig {
             },
             "Endpoints": {
                 "docker": {
-                    "Host": format!("unix://{}", socket.display()),
+                    "Host": endpoint.host,
                     "SkipTLSVerify": false,
                 }
             }
@@ -120,11 +146,28 @@ impl DockerConfig {
         let folder = self.meta_folder(name);
         fs::create_dir_all(&folder).map_err(store::Error::io(&folder))?;
         let path = folder.join("meta.json");
-        Ok(store::write_atomically(
-            &path,
-            meta.to_string().as_bytes(),
-            0o644,
-        )?)
+        // Certificates are there before a context needs them, and gone only when it does not any more.
+        if let Some(tls) = &endpoint.tls {
+            self.write_tls(name, tls)?;
+        }
+        store::write_atomically(&path, meta.to_string().as_bytes(), 0o644)?;
+        if endpoint.tls.is_none() {
+            store::remove_folder(&self.tls_folder(name))?;
+        }
+        Ok(())
+    }
+
+    fn write_tls(&self, name: &str, tls: &TlsFiles) -> Result<()> {
+        let folder = self.tls_folder(name).join("docker");
+        store::create_private_folder(&folder)?;
+        for (file, content) in [
+            ("ca.pem", &tls.ca),
+            ("key.pem", &tls.key),
+            ("cert.pem", &tls.certificate),
+        ] {
+            store::write_private(&folder.join(file), content.as_bytes())?;
+        }
+        Ok(())
     }
 
     /// Removes the machine's context, and docker's choice of it. Somebody else's is left alone.
@@ -271,6 +314,45 @@ mod tests {
         (folder, config)
     }
 
+    fn unix(path: &str) -> Endpoint {
+        Endpoint {
+            host: format!("unix://{path}"),
+            tls: None,
+        }
+    }
+
+    #[test]
+    fn certificates_lie_where_docker_looks_for_them_and_go_with_their_use() {
+        use std::os::unix::fs::PermissionsExt;
+        let (_keep, config) = config();
+        let id = Uuid::new_v4();
+        let tls = Endpoint {
+            host: "tcp://127.0.0.1:42001".into(),
+            tls: Some(TlsFiles {
+                ca: "A".into(),
+                certificate: "C".into(),
+                key: "K".into(),
+            }),
+        };
+        config.write("web1", id, Path::new("/h"), &tls).unwrap();
+        let folder = config
+            .folder
+            .join("contexts/tls")
+            .join(hash("web1"))
+            .join("docker");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&folder), 0o700);
+        for (file, content) in [("ca.pem", "A"), ("cert.pem", "C"), ("key.pem", "K")] {
+            assert_eq!(fs::read_to_string(folder.join(file)).unwrap(), content);
+            assert_eq!(mode(&folder.join(file)), 0o600);
+        }
+        config
+            .write("web1", id, Path::new("/h"), &unix("/s"))
+            .unwrap();
+        assert!(!config.tls_folder("web1").exists());
+        assert_eq!(config.find("web1").unwrap().unwrap().host, "unix:///s");
+    }
+
     #[test]
     fn the_folder_is_the_one_docker_looks_in() {
         assert!(hash("dev1").starts_with("cf4b9c1f") && hash("dev1").ends_with("a13e"));
@@ -284,7 +366,7 @@ mod tests {
         let text = r#"{"Name":"web1","Metadata":{"Description":"mine"},"Endpoints":{"docker":{"Host":"ssh://me@host"}}}"#;
         fs::write(folder.join("meta.json"), text).unwrap();
         let id = Uuid::new_v4();
-        let refused = config.write("web1", id, Path::new("/home"), Path::new("/s"));
+        let refused = config.write("web1", id, Path::new("/home"), &unix("/s"));
         assert!(matches!(refused, Err(Error::Foreign { .. })));
         config.remove("web1", id).unwrap();
         assert_eq!(fs::read_to_string(folder.join("meta.json")).unwrap(), text);
@@ -302,7 +384,7 @@ mod tests {
         )
         .unwrap();
         config
-            .write("web1", id, Path::new("/h"), Path::new("/h/docker.sock"))
+            .write("web1", id, Path::new("/h"), &unix("/h/docker.sock"))
             .unwrap();
         config.set_current(Some("web1")).unwrap();
         assert_eq!(config.current().unwrap().as_deref(), Some("web1"));
@@ -321,7 +403,7 @@ mod tests {
         let (_keep, config) = config();
         let (mine, theirs) = (Uuid::new_v4(), Uuid::new_v4());
         config
-            .write("web1", theirs, Path::new("/other"), Path::new("/o"))
+            .write("web1", theirs, Path::new("/other"), &unix("/o"))
             .unwrap();
         assert!(config.check_free("web1", Some(mine)).is_err());
         assert!(config.check_free("web1", None).is_err());

@@ -1,6 +1,7 @@
-//! Pointing local clients at machines: docker contexts, shell environments, ssh configuration.
+//! Pointing local clients at machines: docker contexts, podman connections, shell environments, ssh configuration.
 
 pub mod docker;
+pub mod podman;
 pub mod shell;
 pub mod ssh_config;
 
@@ -20,10 +21,16 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// Somebody else's podman connection has the machine's name.
+    #[error("a podman connection {name} exists and is not berth's")]
+    ForeignConnection {
+        /// Its name.
+        name: String,
+    },
     /// There is no such docker context.
     #[error("there is no docker context {0}")]
     Missing(String),
-    /// One of docker's files does not have the form it should have.
+    /// One of the clients' files does not have the form it should have.
     #[error("{path} cannot be read: {reason}", path = path.display())]
     Damaged {
         /// Which file.

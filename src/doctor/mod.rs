@@ -9,6 +9,7 @@ use berth_driver_api::{Finding, Info, process};
 use serde::Serialize;
 
 use crate::machine::{self, AUTO, Berth, Candidate, Result};
+use crate::secrets::Place;
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, Serialize)]
@@ -71,6 +72,7 @@ pub async fn examine(berth: &Berth, driver: &str) -> Result<Vec<Check>> {
         Verdict::Poor,
         "without it, only berth reaches the engines",
     ));
+    checks.push(secrets(berth));
     checks.push(system::memory());
     checks.push(system::disk(berth.home.data()));
     Ok(checks)
@@ -157,6 +159,22 @@ fn image_tools(info: &Info) -> Check {
         verdict,
         detail,
         missing,
+    }
+}
+
+fn secrets(berth: &Berth) -> Check {
+    let detail = match berth.secrets().place() {
+        Place::Keyring => "kept in the keyring, which was tried".to_owned(),
+        Place::Files { why } => format!(
+            "kept in files of mode 0600 in {}: {why}",
+            berth.home.secrets().display()
+        ),
+    };
+    Check {
+        subject: "secrets".into(),
+        verdict: Verdict::Good,
+        detail,
+        missing: Vec::new(),
     }
 }
 

@@ -10,9 +10,10 @@ use berth_images::{Checksum, Image};
 
 use super::engine::{check_engine, install_engine, take_ready_made};
 use super::journal::{self, Journal};
+use super::tls::{self, TlsWish};
 use super::{
-    Berth, CloudInit, EngineWish, Error, ImageRef, Opened, Record, Result, check_name, choice,
-    identity, image, power, seed, show_size,
+    Berth, CloudInit, EngineSettings, EngineWish, Error, ImageRef, Opened, Record, Result,
+    check_name, choice, identity, image, power, seed, show_size,
 };
 use crate::store::{self, Lock, create_private_folder};
 
@@ -39,6 +40,10 @@ pub struct Request {
     pub engine: EngineWish,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// The TLS endpoint.
+    pub tls: Option<TlsWish>,
+    /// What the engine is told.
+    pub settings: EngineSettings,
     /// Driver options.
     pub options: BTreeMap<String, String>,
     /// How long the guest may take to answer over SSH.
@@ -108,6 +113,7 @@ pub async fn resume_create(
 fn check_request(berth: &Berth, request: &Request) -> Result<()> {
     check_name(&request.name)?;
     check_engine(&request.engine)?;
+    request.settings.resolve()?;
     if request.cpus == Some(0) {
         return Err(Error::BadRequest {
             what: "--cpus".into(),
@@ -126,8 +132,7 @@ fn check_request(berth: &Berth, request: &Request) -> Result<()> {
             });
         }
     }
-    berth.docker.check_free(&request.name, None)?;
-    Ok(())
+    berth.check_contexts_free(&request.name, &request.engine.kind)
 }
 
 fn take_lock(berth: &Berth, name: &str) -> Result<Lock> {
@@ -150,6 +155,8 @@ async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Resu
         request.engine.clone(),
     );
     record.labels = request.labels.clone();
+    record.tls = request.tls.clone();
+    record.settings = request.settings.clone();
     let refused = Error::driver(&request.name);
     // First what needs no image: nobody should wait for one only to hear that the memory was mistyped.
     driver
@@ -271,6 +278,11 @@ async fn carry_out(
                 .map_err(Error::driver(&name))
         })
         .await?;
+    if opened.record.tls.is_some() {
+        journal
+            .once("tls", tls::prepare(berth, &mut opened.record))
+            .await?;
+    }
     let until = power::power_on(&opened, &mut journal, boot_deadline, progress).await?;
     if opened.record.engine_socket().is_some() {
         power::open_endpoint(&opened, &mut journal, progress).await?;

@@ -92,7 +92,7 @@ async fn ready_made(
     let image = berth.stored_image(&image.digest)?;
     let wish = &record.engine;
     let brings = |engine: &berth_images::Engine| engine.kind == wish.kind;
-    let as_it_is = wish.version.is_none() && wish.channel == "distro";
+    let as_it_is = wish.version.is_none() && wish.channel == "distro" && record.settings.is_empty();
     if !as_it_is || !image.engine.as_ref().is_some_and(brings) {
         return Ok(None);
     }
@@ -127,7 +127,7 @@ pub(super) async fn install_engine(
     progress: &dyn Progress,
 ) -> Result<()> {
     let name = opened.record.name.clone();
-    let wanted = wanted(&opened.record.engine);
+    let wanted = wanted(&opened.record)?;
     let reached = |title: &str| {
         // A journal that cannot be written fails at the next step's own entry.
         let _ = journal.reached(&format!("provision: {title}"));
@@ -148,13 +148,15 @@ pub(super) async fn install_engine(
         .await
 }
 
-fn wanted(wish: &EngineWish) -> berth_provision::Wanted {
-    berth_provision::Wanted {
+fn wanted(record: &Record) -> Result<berth_provision::Wanted> {
+    let wish = &record.engine;
+    Ok(berth_provision::Wanted {
         engine: match wish.kind.as_str() {
             "none" => berth_provision::Kind::None,
             _ => berth_provision::Kind::Docker,
         },
         version: wish.version.clone(),
         channel: berth_provision::Channel::Distro,
-    }
+        settings: record.settings.resolve()?,
+    })
 }

@@ -77,6 +77,18 @@ pub enum Error {
     /// The machine has no engine to point at.
     #[error("machine {0} has no container engine")]
     NoEngine(String),
+    /// The machine has no TLS endpoint.
+    #[error("machine {0} has no TLS endpoint")]
+    NoTls(String),
+    /// The CA's key is gone, or the keyring that has it does not answer.
+    #[error("the key of berth's CA is not there")]
+    CaKeyMissing,
+    /// A certificate could not be made or read.
+    #[error(transparent)]
+    Certificate(#[from] berth_provision::certs::Error),
+    /// A secret could not be had or kept.
+    #[error(transparent)]
+    Secret(#[from] crate::secrets::Error),
     /// The machine is off.
     #[error("machine {name} is {state}")]
     NotRunning {

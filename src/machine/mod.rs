@@ -2,6 +2,7 @@
 
 mod boot;
 mod choice;
+mod clients;
 mod create;
 mod drivers;
 mod endpoint;
@@ -16,10 +17,13 @@ mod power;
 mod record;
 mod remove;
 mod seed;
+mod settings;
 mod size;
 mod status;
+pub mod tls;
 
 pub use choice::{AUTO, Candidate, candidates, look};
+pub use clients::is_podman;
 pub use create::{Request, create, resume_create};
 pub use drivers::Drivers;
 pub use endpoint::{LISTENS, SUPERVISE};
@@ -30,8 +34,10 @@ pub use name::{DEFAULT_NAME, check_name};
 pub use power::{kill, restart, start, stop};
 pub use record::{CloudInit, EngineWish, ImageRef, Installed, Record};
 pub use remove::remove;
+pub use settings::{EngineSettings, amend_settings, drift};
 pub use size::{parse_size, show_size};
 pub use status::{Row, ask, ask_all};
+pub use tls::TlsWish;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +47,7 @@ use berth_images::{Catalog, Image, Reference, Store};
 use berth_provision::ssh::{Key, Session, Target};
 
 use crate::context::docker::DockerConfig;
+use crate::context::podman::PodmanConfig;
 use crate::context::ssh_config;
 use crate::store::{Holder, Home, Lock, MachineFolder};
 
@@ -55,6 +62,8 @@ pub struct Berth {
     pub drivers: Drivers,
     /// The docker CLI's files.
     pub docker: DockerConfig,
+    /// The podman client's file.
+    pub podman: PodmanConfig,
 }
 
 impl Berth {
@@ -67,6 +76,7 @@ impl Berth {
         Ok(Berth {
             drivers: Drivers::new(&home),
             docker: DockerConfig::from_environment()?,
+            podman: PodmanConfig::from_environment(),
             home,
         })
     }

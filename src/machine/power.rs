@@ -195,16 +195,6 @@ pub(super) async fn write_ssh_config(opened: &Opened) -> Result<()> {
     )?)
 }
 
-/// Writes the machine's docker context.
-pub(super) fn write_context(berth: &Berth, opened: &Opened) -> Result<()> {
-    Ok(berth.docker.write(
-        &opened.record.name,
-        opened.record.id,
-        berth.home.data(),
-        &opened.folder.engine_socket(),
-    )?)
-}
-
 /// Takes the machine's lock for one operation.
 async fn begin(berth: &Berth, verb: &str, name: &str, progress: &dyn Progress) -> Result<Lock> {
     berth.record(name)?;
@@ -262,7 +252,7 @@ pub(super) async fn publish(
     }
     open_endpoint(opened, journal, progress).await?;
     journal
-        .always("context", async { write_context(berth, opened) })
+        .always("context", async { berth.write_contexts(&opened.record) })
         .await?;
     journal
         .always("engine", async {

@@ -9,6 +9,8 @@ use toml::{Table, Value};
 use uuid::Uuid;
 
 use super::Result;
+use super::settings::EngineSettings;
+use super::tls::TlsWish;
 use crate::store::{self, Home, MachineFolder, Migration};
 
 /// The steps from older forms of the record to today's. Add at the end, never change one that was released.
@@ -50,6 +52,12 @@ pub struct Record {
     /// What the machine's kernel cannot do for containers, as provisioning found it last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<String>,
+    /// The TLS endpoint, if the user asked for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsWish>,
+    /// What the engine is told beyond berth's own settings.
+    #[serde(default, skip_serializing_if = "EngineSettings::is_empty")]
+    pub settings: EngineSettings,
     /// The user's labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -136,6 +144,8 @@ impl Record {
             engine,
             installed: None,
             limits: Vec::new(),
+            tls: None,
+            settings: EngineSettings::default(),
             labels: BTreeMap::new(),
             options: spec.options.clone(),
             unknown: Table::new(),

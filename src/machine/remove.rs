@@ -7,6 +7,7 @@ use berth_driver_api::{Progress, Spec};
 
 use super::endpoint;
 use super::journal::Journal;
+use super::tls;
 use super::{Berth, EngineWish, Error, Opened, Record, Result, check_name};
 use crate::store;
 
@@ -94,9 +95,7 @@ async fn remove_parts(
     progress.phase("Removing");
     let mut journal = Journal::begin(&opened.folder.journal(), "rm")?;
     let removed = journal
-        .always("context", async {
-            Ok::<_, Error>(berth.docker.remove(name, opened.record.id)?)
-        })
+        .always("context", async { berth.remove_contexts(&opened.record) })
         .await;
     match removed {
         Err(error) if force => progress.note(&format!("{error}; it is left as it is")),
@@ -118,6 +117,7 @@ async fn remove_parts(
     journal
         .always("supervisor", async { endpoint::gone(opened).await })
         .await?;
+    tls::release(berth, &opened.record)?;
     if opened.machine.sockets != opened.folder.path() {
         store::remove_folder(&opened.machine.sockets)?;
     }

@@ -80,6 +80,16 @@ impl Home {
         self.data.join("networks")
     }
 
+    /// The CA's certificates.
+    pub fn ca(&self) -> PathBuf {
+        self.data.join("ca")
+    }
+
+    /// Secrets that no keyring keeps.
+    pub fn secrets(&self) -> PathBuf {
+        self.data.join("secrets")
+    }
+
     /// Programs named `berth-driver-NAME`.
     pub fn plugins(&self) -> PathBuf {
         self.data.join("plugins")
@@ -201,6 +211,11 @@ impl MachineFolder {
     /// The seed of a machine that cloud-init sets up.
     pub fn seed(&self) -> PathBuf {
         self.path.join("seed.img")
+    }
+
+    /// The certificates of the machine's TLS endpoint.
+    pub fn tls(&self) -> PathBuf {
+        self.path.join("tls")
     }
 
     /// What `ssh NAME.berth` reads.

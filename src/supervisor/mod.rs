@@ -1,11 +1,13 @@
-//! The small process beside each local VM: it holds one SSH connection to the machine, forwards the engine's socket
-//! and the containers' published ports through it, and leaves with the VM.
+//! The small process beside each local VM: it holds one SSH connection to the machine, forwards the engine's socket,
+//! the TLS endpoint and the containers' published ports through it, and leaves with the VM.
 
+mod forward;
 mod link;
 mod ports;
 mod run;
 mod socket;
 mod status;
+mod tls;
 
 pub use run::run;
-pub use status::{PortRow, Status};
+pub use status::{PortRow, Status, TlsRow, tls_settles};

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::forward::Forwarder;
 use super::link::Link;
 use super::status::Board;
-use super::{ports, socket};
+use super::{ports, socket, tls};
 use crate::machine::{Berth, Error, LISTENS, Result, SUPERVISE};
 use crate::store::{self, Lock};
 
@@ -33,6 +34,7 @@ pub async fn run(berth: &Berth, name: &str) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).map_err(store::Error::io("SIGTERM"))?;
     let board = Arc::new(Board::new(&opened.folder.supervisor_status()));
     let (link, keep) = Link::new(opened.clone(), board.clone());
+    let forwarder = Forwarder::new(link.clone(), engine.clone());
     say_ready().await?;
     tokio::select! {
         stopped = opened.driver.wait_stopped(&opened.machine) => match stopped {
@@ -41,7 +43,8 @@ pub async fn run(berth: &Berth, name: &str) -> Result<()> {
         },
         _ = terminate.recv() => tracing::info!("told to end"),
         () = keep => {}
-        () = socket::serve(listener, link.clone(), engine.clone()) => {}
+        () = socket::serve(listener, forwarder.clone()) => {}
+        () = tls::follow(berth, &opened, forwarder, board.clone()) => {}
         () = ports::follow(link, engine, board) => {}
     }
     for file in [path, opened.folder.supervisor_status()] {

@@ -1,12 +1,19 @@
 //! What the supervisor says of itself, for `berth status` and `inspect`.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::{self, MachineFolder};
+use crate::store::{self, MachineFolder, Watch};
+
+/// How long a supervisor may take to see a change of the record, and how long an older complaint of its counts for
+/// nothing.
+const SETTLES: Duration = Duration::from_secs(10);
+const STALE: Duration = Duration::from_secs(1);
 
 /// The content of `supervisor.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +27,17 @@ pub struct Status {
     pub trouble: Option<String>,
     /// The containers' published ports.
     pub ports: Vec<PortRow>,
+    /// The TLS endpoint, if the machine has one.
+    pub tls: Option<TlsRow>,
+}
+
+/// The TLS endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsRow {
+    /// Where it listens: `127.0.0.1:42001`; none if it does not.
+    pub address: Option<SocketAddr>,
+    /// What is wrong with it; none if nothing is.
+    pub error: Option<String>,
 }
 
 /// One published port.
@@ -43,6 +61,39 @@ impl Status {
         store::holder(&folder.supervisor_lock())?;
         let bytes = std::fs::read(folder.supervisor_status()).ok()?;
         serde_json::from_slice(&bytes).ok()
+    }
+}
+
+/// Waits until a living supervisor has opened the TLS endpoint `wanted`, or closed it.
+///
+/// # Errors
+/// What the supervisor says of it, or that it says nothing.
+pub async fn tls_settles(folder: &MachineFolder, wanted: Option<SocketAddr>) -> Result<(), String> {
+    let begun = Instant::now();
+    let mut watch = Watch::new().map_err(|error| error.to_string())?;
+    watch
+        .folder(folder.path())
+        .map_err(|error| error.to_string())?;
+    loop {
+        let Some(status) = Status::read(folder) else {
+            return Ok(());
+        };
+        let (address, error) = match status.tls {
+            Some(row) => (row.address, row.error),
+            None => (None, None),
+        };
+        if address == wanted && error.is_none() {
+            return Ok(());
+        }
+        // What it said before it knew of the change passes by within this time.
+        let left = match error {
+            Some(_) => STALE.saturating_sub(begun.elapsed()),
+            None => SETTLES.saturating_sub(begun.elapsed()),
+        };
+        if left.is_zero() {
+            return Err(error.unwrap_or_else(|| "its supervisor does not notice it".into()));
+        }
+        let _ = tokio::time::timeout(left, watch.next()).await;
     }
 }
 
@@ -72,6 +123,11 @@ impl Board {
             status.connected = trouble.is_none();
             status.trouble = trouble;
         });
+    }
+
+    /// Notes how the TLS endpoint is.
+    pub fn tls(&self, row: Option<TlsRow>) {
+        self.update(|status| status.tls = row);
     }
 
     /// Notes the published ports.

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use super::{Context, Step};
 use crate::daemon_json::merge;
+use crate::environment::{self, DROP_IN, DROP_IN_TEXT};
 use crate::facts::{DAEMON_JSON, RESTART_MARK};
 use crate::{Error, Result};
 
@@ -16,37 +17,70 @@ impl Step for Configure {
     }
 
     async fn done(&self, context: &Context<'_>) -> Result<bool> {
-        Ok(settings(context)?.is_none())
+        let right = settings(context)?.is_none() && environment(context).is_none();
+        Ok(right && is_read(context))
     }
 
     async fn run(&self, context: &mut Context<'_>) -> Result<()> {
-        let Some(settings) = settings(context)? else {
-            return Ok(());
-        };
+        let (settings, variables) = (settings(context)?, environment(context));
         let prefix = context.facts.prefix(context.session)?;
-        let mark = match context.facts.docker_active {
+        let has_read = context.facts.docker_active || context.facts.docker_starting;
+        let mark = match has_read {
             true => format!("touch {RESTART_MARK}"),
             false => "true".to_owned(),
         };
         // The folder comes with the package, which may not be there yet; what was there is kept beside it.
         let script = format!(
-            "{mark}; o={DAEMON_JSON}.before-berth; mkdir -p /etc/docker && rm -f \"$o\" && \
-             {{ ! [ -e {DAEMON_JSON} ] || cp -p {DAEMON_JSON} \"$o\"; }}"
+            "{mark}; mkdir -p /etc/docker $(dirname {DROP_IN}) && for f in {DAEMON_JSON} {file}; do \
+             rm -f \"$f.before-berth\"; ! [ -e \"$f\" ] || cp -p \"$f\" \"$f.before-berth\" || exit; done",
+            file = environment::FILE,
         );
         context.run_root("preparing /etc/docker", &script).await?;
         let session = context.session;
-        session
-            .write_file_as(prefix, DAEMON_JSON, &settings, 0o644)
-            .await?;
-        context.facts.settings_changed |= context.facts.docker_active;
-        context.facts.daemon_json = Some(settings);
+        if let Some(settings) = settings {
+            session
+                .write_file_as(prefix, DAEMON_JSON, &settings, 0o644)
+                .await?;
+            context.facts.daemon_json = Some(settings);
+        }
+        if let Some(variables) = variables {
+            session
+                .write_file_as(prefix, environment::FILE, &variables, 0o600)
+                .await?;
+            context.facts.environment = Some(variables);
+        }
+        if !is_read(context) {
+            session
+                .write_file_as(prefix, DROP_IN, DROP_IN_TEXT.as_bytes(), 0o644)
+                .await?;
+            context
+                .run_root(
+                    "giving the engine its environment",
+                    "systemctl daemon-reload",
+                )
+                .await?;
+            context.facts.reads_environment = true;
+        }
+        context.facts.settings_changed |= has_read;
         Ok(())
     }
 }
 
+/// The new environment; `None` if it is as wanted.
+fn environment(context: &Context<'_>) -> Option<Vec<u8>> {
+    let there = context.facts.environment.as_deref();
+    environment::changed(there, &context.wanted.settings.environment)
+}
+
+/// True if the service reads the environment, or there is none to read.
+fn is_read(context: &Context<'_>) -> bool {
+    context.facts.reads_environment || context.wanted.settings.environment.is_empty()
+}
+
 fn settings(context: &Context<'_>) -> Result<Option<Vec<u8>>> {
     let existing = context.facts.daemon_json.as_deref().unwrap_or_default();
-    merge(existing, context.facts.in_swarm).map_err(|invalid| Error::InvalidConfig {
+    let wanted = &context.wanted.settings.daemon;
+    merge(existing, wanted, context.facts.in_swarm).map_err(|invalid| Error::InvalidConfig {
         host: context.session.host().to_owned(),
         path: DAEMON_JSON,
         line: invalid.line,

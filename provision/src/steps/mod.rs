@@ -171,6 +171,7 @@ mod tests {
             engine,
             channel,
             version: None,
+            ..Wanted::default()
         };
         assert!(supported(&wanted(Kind::Docker, Channel::Distro)).is_ok());
         assert!(supported(&wanted(Kind::None, Channel::Upstream)).is_ok());

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::{Context, Step};
+use crate::environment;
 use crate::facts::{DAEMON_JSON, RESTART_MARK};
 use crate::{Error, Result};
 
@@ -39,9 +40,10 @@ impl Step for Start {
             format!(
                 "{AFRESH}; systemctl enable -q docker.service; systemctl reload docker.service; \
                  systemctl restart docker.service && rm -f {RESTART_MARK} && exit 0; {WORDS}; \
-                 if [ -e {DAEMON_JSON}.before-berth ]; then mv {DAEMON_JSON}.before-berth {DAEMON_JSON}; \
-                 else rm -f {DAEMON_JSON}; fi; \
-                 {AFRESH}; systemctl restart docker.service && rm -f {RESTART_MARK}; exit 1"
+                 for f in {DAEMON_JSON} {environment}; do \
+                 if [ -e \"$f.before-berth\" ]; then mv \"$f.before-berth\" \"$f\"; else rm -f \"$f\"; fi; done; \
+                 {AFRESH}; systemctl restart docker.service && rm -f {RESTART_MARK}; exit 1",
+                environment = environment::FILE,
             )
         } else {
             format!("{AFRESH}; systemctl enable -q --now docker.service && exit 0; {WORDS}; exit 1")

@@ -1,0 +1,224 @@
+//! The TLS endpoint of an engine: opened, closed and given new certificates as the machine's record and files say.
+
+mod config;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+use super::forward::Forwarder;
+use super::status::{Board, TlsRow};
+use crate::machine::tls::{Files, client_name, refresh};
+use crate::machine::{Berth, Opened};
+use crate::store::Watch;
+
+/// How often certificates are looked at when nothing changes. A timer to their date would stand still while the
+/// computer sleeps.
+const LOOK: Duration = Duration::from_secs(3600);
+
+/// How long a client may take to show who it is.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Clients that have not shown who they are, at once; the others wait in the listener's queue.
+const STRANGERS: usize = 64;
+
+/// Keeps the endpoint as it is wanted, for as long as it is polled.
+pub async fn follow(berth: &Berth, opened: &Opened, forwarder: Forwarder, board: Arc<Board>) {
+    let mut changes = match Watch::new() {
+        Ok(watch) => Some(watch),
+        Err(error) => {
+            tracing::warn!(%error, "changes are noticed once an hour only");
+            None
+        }
+    };
+    let mut endpoint = None;
+    loop {
+        // Watched before it is read, so that no change falls between the two. The certificates' folder may not be
+        // there before the first ones are made.
+        let watched = watch_folders(&mut changes, opened);
+        let outcome = adapt(berth, &opened.record.name, &mut endpoint, &forwarder).await;
+        if let Err(error) = &outcome {
+            tracing::warn!(error, "the TLS endpoint");
+        }
+        let address = endpoint
+            .as_ref()
+            .map(|endpoint: &Endpoint| endpoint.address);
+        board.tls(match (address, outcome.err()) {
+            (None, None) => None,
+            (address, error) => Some(TlsRow { address, error }),
+        });
+        if !watched && watch_folders(&mut changes, opened) {
+            continue;
+        }
+        // A look that comes too often costs a few files read.
+        let _ = tokio::time::timeout(LOOK, next_change(&mut changes)).await;
+    }
+}
+
+/// True if both folders are watched.
+fn watch_folders(changes: &mut Option<Watch>, opened: &Opened) -> bool {
+    changes.as_mut().is_some_and(|watch| {
+        let folder = &opened.folder;
+        let record = watch.folder(folder.path()).is_ok();
+        // A machine without TLS has no such folder.
+        record && (watch.folder(&folder.tls()).is_ok() || !folder.tls().exists())
+    })
+}
+
+/// Returns when the record or a certificate was written.
+async fn next_change(changes: &mut Option<Watch>) {
+    let Some(watch) = changes else {
+        return std::future::pending().await;
+    };
+    loop {
+        let Some(name) = watch.next().await else {
+            return;
+        };
+        let name = name.to_string_lossy();
+        if name == "machine.toml" || name.ends_with(".pem") {
+            return;
+        }
+    }
+}
+
+/// Opens, closes or renews the endpoint as the record says now.
+async fn adapt(
+    berth: &Berth,
+    name: &str,
+    endpoint: &mut Option<Endpoint>,
+    forwarder: &Forwarder,
+) -> Result<(), String> {
+    let record = berth.record(name).map_err(|error| error.to_string())?;
+    let Some(wish) = &record.tls else {
+        close(endpoint).await;
+        return Ok(());
+    };
+    // Certificates that cannot be renewed are served until they end.
+    let renewed = refresh(berth, &record).await;
+    let files = Files::read(&berth.home.machine(name)).map_err(|error| error.to_string())?;
+    let Some(files) = files else {
+        return Err(match renewed {
+            Err(error) => error.to_string(),
+            Ok(_) => "its certificates are gone".into(),
+        });
+    };
+    let config = Arc::new(config::server(&files, client_name(record.id))?);
+    match endpoint {
+        Some(open) if open.address == wish.listen && open.still_trusts(&files.ca) => {
+            open.ca = files.ca;
+            open.config.send_replace(config);
+        }
+        _ => {
+            // The old address is given up before the new one is taken: they may overlap.
+            close(endpoint).await;
+            let opened = Endpoint::open(wish.listen, files.ca, config, forwarder.clone()).await;
+            let opened =
+                opened.map_err(|error| format!("{} is not to be had: {error}", wish.listen))?;
+            *endpoint = Some(opened);
+        }
+    }
+    renewed.map(drop).map_err(|error| error.to_string())
+}
+
+/// Closes the endpoint and ends its connections; its address is free then.
+async fn close(endpoint: &mut Option<Endpoint>) {
+    if let Some(mut open) = endpoint.take() {
+        open.task.abort();
+        // That it was aborted is no news.
+        let _ = (&mut open.task).await;
+    }
+}
+
+/// An endpoint that listens; dropping it closes it a moment later.
+struct Endpoint {
+    address: SocketAddr,
+    ca: String,
+    config: watch::Sender<Arc<ServerConfig>>,
+    task: JoinHandle<()>,
+}
+
+impl Endpoint {
+    async fn open(
+        address: SocketAddr,
+        ca: String,
+        config: Arc<ServerConfig>,
+        forwarder: Forwarder,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let (config, receiver) = watch::channel(config);
+        let task = tokio::spawn(serve(listener, receiver, forwarder));
+        tracing::info!(%address, "the TLS endpoint listens");
+        Ok(Endpoint {
+            address,
+            ca,
+            config,
+            task,
+        })
+    }
+
+    /// True if no CA that let a client in was taken away: such clients' connections end.
+    fn still_trusts(&self, ca: &str) -> bool {
+        let mut before = self.ca.split_inclusive("-----END CERTIFICATE-----");
+        before.all(|certificate| ca.contains(certificate.trim()))
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    config: watch::Receiver<Arc<ServerConfig>>,
+    forwarder: Forwarder,
+) {
+    let strangers = Arc::new(Semaphore::new(STRANGERS));
+    let mut clients = JoinSet::new();
+    loop {
+        let Ok(permit) = strangers.clone().acquire_owned().await else {
+            return;
+        };
+        while clients.try_join_next().is_some() {}
+        let client = match listener.accept().await {
+            Ok((client, _)) => client,
+            Err(error) => {
+                // Out of file descriptors: the connections that are open give some back.
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let acceptor = TlsAcceptor::from(config.borrow().clone());
+        let forwarder = forwarder.clone();
+        clients.spawn(async move {
+            let known = let_in(acceptor, client).await;
+            drop(permit);
+            let outcome = match known {
+                Ok(client) => forwarder.forward(client).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = outcome {
+                tracing::debug!(%error, "a TLS connection ended");
+            }
+        });
+    }
+}
+
+async fn let_in(
+    acceptor: TlsAcceptor,
+    client: TcpStream,
+) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
+    client.set_nodelay(true)?;
+    tokio::time::timeout(HANDSHAKE, acceptor.accept(client))
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
