@@ -4,17 +4,23 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bundle;
+mod context;
 pub mod copy;
 mod daemon_json;
 pub mod engine;
 mod error;
 mod facts;
 pub mod family;
+mod openpgp;
 pub mod os;
 pub mod ssh;
 pub mod steps;
+mod upstream;
+pub mod versions;
 mod wanted;
 
 pub use error::{Error, Result};
 pub use steps::provision;
-pub use wanted::{Channel, EngineInfo, Installed, Kind, Wanted};
+pub use upstream::Upstream;
+pub use wanted::{Channel, EngineInfo, Installed, Kind, Version, Wanted};

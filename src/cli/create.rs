@@ -60,12 +60,12 @@ pub struct SpecArgs {
     #[arg(long, value_name = "REF", value_hint = ValueHint::FilePath)]
     image: Option<String>,
 
-    /// The container engine: docker, docker@VERSION or none
+    /// The container engine: docker, docker@VERSION (26.1: the newest 26.1, held), docker@latest, podman or none
     #[arg(long, value_name = "KIND[@VERSION]", default_value = "docker")]
     engine: String,
 
-    /// Where the engine comes from
-    #[arg(long, default_value = "distro")]
+    /// Where the engine comes from: distro, upstream (Docker's repositories) or bundle:PATH (files; no network needed)
+    #[arg(long, default_value = machine::DISTRO)]
     channel: String,
 
     /// A label (repeatable)

@@ -7,6 +7,7 @@ mod create;
 mod doctor;
 mod driver;
 mod each;
+mod engine;
 mod env;
 mod error;
 mod image;
@@ -90,6 +91,7 @@ enum Command {
     Env(env::Args),
     Context(context::Args),
     Provision(provision::Args),
+    Engine(engine::Args),
     Image(image::Args),
     Driver(driver::Args),
     Doctor(doctor::Args),
@@ -214,6 +216,7 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Env(args) => env::run(&berth, &args),
         Command::Context(args) => context::run(&berth, &args),
         Command::Provision(args) => provision::run(&berth, &args, screen).await,
+        Command::Engine(args) => engine::run(&berth, args, screen).await,
         Command::Image(args) => image::run(&berth, &args, screen).await,
         Command::Driver(args) => driver::run(&berth, &args).await,
         Command::Doctor(args) => doctor::run(&berth, &args, screen).await,

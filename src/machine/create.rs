@@ -11,8 +11,8 @@ use berth_images::Image;
 use super::engine::{check_engine, install_engine, take_ready_made};
 use super::journal::{self, Journal};
 use super::{
-    Berth, EngineWish, Error, ImageRef, Record, Result, check_name, choice, identity, power,
-    show_size,
+    Berth, DISTRO, EngineWish, Error, ImageRef, Record, Result, check_name, choice, identity,
+    power, show_size,
 };
 use crate::store::{self, Lock, create_private_folder};
 
@@ -48,6 +48,7 @@ pub struct Request {
 /// [`Error::Exists`], [`Error::Busy`], and whatever a step fails with.
 pub async fn create(berth: &Berth, request: &Request, progress: &dyn Progress) -> Result<Record> {
     check_request(berth, request)?;
+    check_engine(&request.engine).await?;
     let request = &choice::settle(berth, request, progress).await?;
     let driver = berth.drivers.get(&request.driver).await?;
     check_options(driver.info(), &request.options).map_err(Error::driver(&request.name))?;
@@ -100,7 +101,6 @@ pub async fn resume_create(
 
 fn check_request(berth: &Berth, request: &Request) -> Result<()> {
     check_name(&request.name)?;
-    check_engine(&request.engine)?;
     if request.cpus == Some(0) {
         return Err(Error::BadRequest {
             what: "--cpus".into(),
@@ -269,7 +269,17 @@ async fn carry_out(
         let session =
             power::first_connection(&opened, &mut journal, until, boot_deadline, progress).await?;
         identity::handed_over(&opened.folder);
-        install_engine(berth, &mut opened, &session, &mut journal, progress).await?;
+        // What an image or a computer brought is not replaced by what is only the default.
+        let replace = opened.record.engine.channel != DISTRO;
+        install_engine(
+            berth,
+            &mut opened,
+            &session,
+            replace,
+            &mut journal,
+            progress,
+        )
+        .await?;
         session.disconnect().await;
     }
     power::publish(berth, &opened, &mut journal, progress).await?;
