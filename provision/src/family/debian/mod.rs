@@ -84,7 +84,7 @@ const ENGINE_PACKAGES: &[&str] = &[
 const KEY: &str = "/etc/apt/keyrings/docker.asc";
 const LIST: &str = "/etc/apt/sources.list.d/docker.list";
 
-/// A program that removes what others shipped under the same names: packages that are to go while others come.
+/// Docker's packages by channel. They ship the same programs, so that those of one have to go when the other's come.
 const DISTRO_DOCKER: &[&str] = &[
     "docker.io",
     "docker-cli",
