@@ -189,6 +189,33 @@ fn requests() {
             &["create", "web2", "-d", "vmware"],
             &["create", "web2", "-d", "../sh"],
             &["create", "web2", "-d", "sshd", "--engine", "dokcer"],
+            &["create", "web2", "-d", "sshd", "--engine", "docker@newest"],
+            &[
+                "create",
+                "web2",
+                "-d",
+                "sshd",
+                "--engine",
+                "podman",
+                "--channel",
+                "upstream",
+            ],
+            &[
+                "create",
+                "web2",
+                "-d",
+                "sshd",
+                "--channel",
+                "bundle:nowhere.tar",
+            ],
+            &[
+                "create",
+                "web2",
+                "-d",
+                "sshd",
+                "--channel",
+                "bundle:notes.txt",
+            ],
             &[
                 "create",
                 "web2",
@@ -302,7 +329,7 @@ For more information, try '--help'.
 
 $ berth create web2 --engine none --image WORLD/tiny.qcow2 -d sshd --channel carrier-pigeon
 exit 2
-berth: --channel: "carrier-pigeon" is no channel: use distro
+berth: --channel: "carrier-pigeon" is not a channel: distro, upstream, bundle:PATH
 
 $ berth create web2 --engine none --image WORLD/tiny.qcow2 -d sshd --disk 1M
 exit 2
@@ -358,7 +385,23 @@ hint: there are: qemu, uml, sshd
 
 $ berth create web2 -d sshd --engine dokcer
 exit 2
-berth: --engine: "dokcer" is no engine: use docker or none
+berth: --engine: "dokcer" is not an engine: docker, podman, none
+
+$ berth create web2 -d sshd --engine docker@newest
+exit 2
+berth: --engine: "newest" is not a version: latest, or one such as 26.1 or 26.1.5
+
+$ berth create web2 -d sshd --engine podman --channel upstream
+exit 2
+berth: --channel: podman's makers publish no packages: use distro or bundle:PATH
+
+$ berth create web2 -d sshd --channel bundle:nowhere.tar
+exit 2
+berth: --channel: the bundle WORLD/nowhere.tar cannot be used: there is no such file or folder
+
+$ berth create web2 -d sshd --channel bundle:notes.txt
+exit 2
+berth: --channel: the bundle WORLD/notes.txt cannot be used: it is no archive: failed to read entire block
 
 $ berth create web2 -d sshd --engine none --image debain-13
 exit 3

@@ -212,8 +212,10 @@ pub enum Error {
         offered: Vec<String>,
     },
 
-    /// The machine has an engine from elsewhere, in another version than the wanted one.
-    #[error("{host} has {engine} {found} from elsewhere than its distribution, not {wanted}")]
+    /// The machine has an engine from elsewhere, and nobody said that it may be replaced.
+    #[error(
+        "{host} has {engine} {found}, which is not from the channel {channel}, and not {wanted}"
+    )]
     OtherEngine {
         /// Which machine.
         host: String,
@@ -221,8 +223,41 @@ pub enum Error {
         engine: String,
         /// Its version.
         found: String,
+        /// The channel that was asked for.
+        channel: String,
         /// The version that was asked for.
         wanted: String,
+    },
+
+    /// A bundle cannot be used, or not for this machine.
+    #[error("the bundle {} cannot be used: {why}", path.display())]
+    Bundle {
+        /// The folder or archive.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+
+    /// A repository's key is not the one that its packages must be signed with.
+    #[error("the key at {url} is not to be trusted: {detail}")]
+    RepositoryKey {
+        /// Where it was fetched.
+        url: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+
+    /// A channel has nothing for this machine.
+    #[error("{host} gets no {engine} from the channel {channel}: {why}")]
+    NoChannel {
+        /// Which machine.
+        host: String,
+        /// Which engine.
+        engine: String,
+        /// Which channel.
+        channel: String,
+        /// Why.
+        why: String,
     },
 
     /// A configuration file in the machine cannot be read, and so not be extended.

@@ -8,7 +8,7 @@ use berth_driver_api::process::last_lines;
 use crate::os::{self, Os};
 use crate::ssh::Session;
 use crate::wanted::Kind;
-use crate::{Error, Result, environment, family};
+use crate::{Error, Result, bundle, environment, family};
 
 /// Where Docker's settings are.
 pub(crate) const DAEMON_JSON: &str = "/etc/docker/daemon.json";
@@ -21,6 +21,9 @@ const LIMITS: &str = "/run/berth/limits";
 
 /// A settings file longer than this is not one.
 const SETTINGS_LIMIT: usize = 1024 * 1024;
+
+/// What a static release of Docker's, which has no package, is called among the packages.
+pub(crate) const RELEASE: &str = "docker-release";
 
 /// Between the answers: a character that none of the files may hold.
 const MARK: char = '\u{1e}';
@@ -71,14 +74,13 @@ impl Facts {
 
     /// The engine's package, whoever made it.
     pub(crate) fn engine(&self, kind: Kind) -> Option<&Package> {
-        let names: &[&str] = match kind {
-            Kind::Docker => &["docker.io", "docker-ce"],
-            Kind::Podman => &["podman"],
-            Kind::None => &[],
+        let named = |package: &&Package| {
+            (kind == Kind::Docker && package.name == RELEASE)
+                || family::ALL
+                    .iter()
+                    .any(|family| family.engine_names(kind).contains(&&*package.name))
         };
-        self.packages
-            .iter()
-            .find(|package| names.contains(&&*package.name))
+        self.packages.iter().find(named)
     }
 
     /// How to become root there: nothing, or `sudo -n `.
@@ -172,7 +174,7 @@ fn script() -> String {
          if [ \"$u\" != 0 ]; then m groups; id -nG; m sudo; \
          if ! command -v sudo >/dev/null; then echo missing; \
          elif e=$(sudo -n true 2>&1); then echo ok; r='sudo -n'; else echo \"${{e:-it refuses}}\"; fi; fi; \
-         m packages; {{ {packages}; }}; \
+         m packages; if read -r v 2>/dev/null <{release}; then echo \"hi {RELEASE} $v\"; fi; {{ {packages}; }}; \
          if $r test -e {DAEMON_JSON}; then m daemon; $r head -c {settings} {DAEMON_JSON}; fi; \
          if $r test -e {environment}; then m environment; $r head -c {settings} {environment}; fi; \
          if $r test -e {drop_in}; then m dropin; $r head -c 4096 {drop_in}; fi; \
@@ -185,6 +187,7 @@ fn script() -> String {
         settings = SETTINGS_LIMIT,
         environment = environment::FILE,
         drop_in = environment::DROP_IN,
+        release = bundle::PROGRAMS_MARK,
         packages = packages.join("; "),
     )
 }

@@ -5,7 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bundle;
 pub mod certs;
+mod context;
 pub mod copy;
 mod daemon_json;
 pub mod engine;
@@ -13,13 +15,17 @@ mod environment;
 mod error;
 mod facts;
 pub mod family;
+mod openpgp;
 pub mod os;
 mod settings;
 pub mod ssh;
 pub mod steps;
+mod upstream;
+pub mod versions;
 mod wanted;
 
 pub use error::{Error, Result};
 pub use settings::{Settings, drift};
 pub use steps::provision;
-pub use wanted::{Channel, EngineInfo, Installed, Kind, Wanted};
+pub use upstream::Upstream;
+pub use wanted::{Channel, EngineInfo, Installed, Kind, Version, Wanted};

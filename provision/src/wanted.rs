@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::os::Os;
+use crate::upstream::Upstream;
 use crate::{Error, Result, Settings};
 
 /// A kind of container engine.
@@ -88,16 +89,56 @@ impl FromStr for Channel {
     }
 }
 
+/// Which version of an engine.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Version {
+    /// The one that is there; the newest where there is none.
+    #[default]
+    Any,
+    /// The newest that its channel offers, now and at every provisioning. It is not held.
+    Latest,
+    /// The newest that begins with this: the engine's own (`26.1`, `26.1.5`) or the package's version. It is held,
+    /// so that upgrades of the machine's other packages leave it.
+    Pinned(String),
+}
+
+/// Longer than any version.
+const VERSION_LIMIT: usize = 128;
+
+impl FromStr for Version {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || ".+-~:^_".contains(c);
+        let begins = word.starts_with(|c: char| c.is_ascii_digit());
+        match word {
+            "latest" => Ok(Version::Latest),
+            _ if begins && word.len() <= VERSION_LIMIT && word.chars().all(plain) => {
+                Ok(Version::Pinned(word.to_owned()))
+            }
+            _ => Err(Error::Word {
+                what: "a version",
+                word: word.chars().take(VERSION_LIMIT).collect(),
+                known: "latest, or one such as 26.1 or 26.1.5",
+            }),
+        }
+    }
+}
+
 /// What a machine should have.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wanted {
     /// Which engine.
     pub engine: Kind,
-    /// Which version: the engine's own (`26.1.5`) or the package's. It is pinned; without one, the newest is
-    /// installed, and an engine that is there already is left as it is.
-    pub version: Option<String>,
+    /// Which version.
+    pub version: Version,
     /// Where it comes from.
     pub channel: Channel,
+    /// An engine that came by another channel is replaced; otherwise it is left as it is, or refused if it has
+    /// another version than the wanted one.
+    pub replace: bool,
+    /// Where [`Channel::Upstream`] is.
+    pub upstream: Upstream,
     /// What it is told beyond berth's own settings.
     pub settings: Settings,
 }
@@ -143,6 +184,28 @@ mod tests {
         }
         for bad in ["", "bundle:", "Docker"] {
             assert!(bad.parse::<Kind>().is_err() && bad.parse::<Channel>().is_err());
+        }
+    }
+
+    #[test]
+    fn versions_are_latest_or_begin_with_a_number() {
+        assert_eq!("latest".parse::<Version>().unwrap(), Version::Latest);
+        for word in ["26", "26.1.5", "5:28.5.2-1~debian.13~trixie", "26.1.5-r0"] {
+            assert_eq!(
+                word.parse::<Version>().unwrap(),
+                Version::Pinned(word.to_owned())
+            );
+        }
+        for bad in [
+            "",
+            "newest",
+            "v26.1",
+            "26.1;id",
+            "26 1",
+            "-1",
+            &"1".repeat(200),
+        ] {
+            assert!(bad.parse::<Version>().is_err(), "{bad}");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use berth_driver_api::Progress;
 use berth_provision::engine::Engine;
 use berth_provision::ssh::{Key, Session, Target, learn_host_key};
-use berth_provision::{Error, Kind, Wanted, provision};
+use berth_provision::{Error, Kind, Version, Wanted, provision};
 
 struct Print(Instant);
 
@@ -83,7 +83,7 @@ async fn a_machine_gets_its_engine_once() {
     drop(engine.events().await.unwrap());
 
     let impossible = Wanted {
-        version: Some("1.2.3".into()),
+        version: Version::Pinned("1.2.3".into()),
         ..Wanted::default()
     };
     let error = provision(&session, &impossible, &print, &note)
@@ -101,7 +101,7 @@ async fn a_machine_gets_its_engine_once() {
         .unwrap()
         .to_owned();
     let pinned = Wanted {
-        version: Some(version),
+        version: Version::Pinned(version),
         ..Wanted::default()
     };
     provision(&session, &pinned, &print, &note).await.unwrap();

@@ -72,12 +72,12 @@ pub struct SpecArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     cloud_init: Option<PathBuf>,
 
-    /// The container engine: docker, docker@VERSION or none
+    /// The container engine: docker, docker@VERSION (26.1: the newest 26.1, held), docker@latest, podman or none
     #[arg(long, value_name = "KIND[@VERSION]", default_value = "docker")]
     engine: String,
 
-    /// Where the engine comes from
-    #[arg(long, default_value = "distro")]
+    /// Where the engine comes from: distro, upstream (Docker's repositories) or bundle:PATH (files; no network needed)
+    #[arg(long, default_value = machine::DISTRO)]
     channel: String,
 
     /// Open a TLS endpoint on loopback too, for clients that cannot use a unix socket; `berth certs` has more

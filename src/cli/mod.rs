@@ -8,6 +8,7 @@ mod create;
 mod doctor;
 mod driver;
 mod each;
+mod engine;
 mod env;
 mod error;
 mod image;
@@ -93,6 +94,7 @@ enum Command {
     Context(context::Args),
     Certs(certs::Args),
     Provision(provision::Args),
+    Engine(engine::Args),
     Image(image::Args),
     Driver(driver::Args),
     Doctor(doctor::Args),
@@ -218,6 +220,7 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Context(args) => context::run(&berth, &args),
         Command::Certs(args) => certs::run(&berth, &args, screen).await,
         Command::Provision(args) => provision::run(&berth, &args, screen).await,
+        Command::Engine(args) => engine::run(&berth, args, screen).await,
         Command::Image(args) => image::run(&berth, &args, screen).await,
         Command::Driver(args) => driver::run(&berth, &args).await,
         Command::Doctor(args) => doctor::run(&berth, &args, screen).await,

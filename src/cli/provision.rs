@@ -9,18 +9,26 @@ use super::output;
 use super::progress::{Screen, print_timings};
 use super::settings::SettingsArgs;
 use crate::fleet::{Selection, select};
-use crate::machine::{self, Berth, EngineWish};
+use crate::machine::{self, Berth, EngineChange};
 
 /// Bring machines' engines to what was asked for; what is done already is left alone
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  berth provision web1\n  berth provision web1 --engine docker@28.5 --channel upstream\n  \
+                        berth provision -l site=ship --channel bundle:./docker.tar"
+)]
 pub struct Args {
     #[command(flatten)]
     selection: Selection,
 
-    /// Ask for another engine from now on: docker, docker@VERSION or none
+    /// Ask for another engine from now on: docker, docker@VERSION, docker@latest, podman or none
     #[arg(long, value_name = "KIND[@VERSION]")]
     engine: Option<String>,
 
+    /// Take it from another channel from now on: distro, upstream or bundle:PATH; an engine that came by another one
+    /// is replaced
+    #[arg(long)]
+    channel: Option<String>,
     #[command(flatten)]
     settings: SettingsArgs,
 
@@ -33,14 +41,14 @@ pub struct Args {
 pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode> {
     super::require_selection(&args.selection)?;
     let names = select(berth, &args.selection, super::ASK_DEADLINE).await?;
+    let change = EngineChange {
+        engine: args.engine.clone(),
+        channel: args.channel.clone(),
+    };
     let settings = &args.settings.settings()?;
     let (done, code) = each(&names, screen, async |name: String, task| {
-        let engine = args
-            .engine
-            .as_deref()
-            .map(|text| EngineWish::parse(text, "distro"));
         machine::amend_settings(berth, &name, settings, &*task).await?;
-        machine::provision(berth, &name, engine, &*task).await?;
+        machine::provision(berth, &name, &change, &*task).await?;
         Ok(task.finish())
     })
     .await;

@@ -169,9 +169,26 @@ fn of_driver(machine: Option<&str>, error: &DriverError) -> Words {
 fn of_provision(machine: &str, error: &ProvisionError) -> Words {
     match error {
         ProvisionError::Word { .. } | ProvisionError::Unsupported(_) => plain(USAGE),
-        ProvisionError::VersionNotOffered { .. } | ProvisionError::OtherEngine { .. } => hinted(
+        ProvisionError::VersionNotOffered { .. } => hinted(
             FAILED,
-            &format!("`berth provision {machine} --engine docker` takes the version that there is"),
+            &format!(
+                "`berth engine versions {machine}` tells all that is offered; \
+                 `berth provision {machine} --engine docker` takes the version that there is"
+            ),
+        ),
+        ProvisionError::OtherEngine { channel, .. } => hinted(
+            FAILED,
+            &format!("`berth provision {machine} --channel {channel}` replaces it"),
+        ),
+        ProvisionError::NoChannel { .. } => hinted(
+            FAILED,
+            &format!("`berth engine versions {machine}` tells what each channel offers"),
+        ),
+        ProvisionError::Bundle { .. } => plain(FAILED),
+        ProvisionError::RepositoryKey { .. } => hinted(
+            FAILED,
+            "nothing was installed; a mirror signed by a key of its own is named by BERTH_DOCKER_REPO and its key's \
+             fingerprint by BERTH_DOCKER_REPO_KEY",
         ),
         ProvisionError::HostKeyMismatch { .. } | ProvisionError::HostKeyUnknown { .. } => hinted(
             FAILED,

@@ -12,7 +12,7 @@ use super::engine::{check_engine, install_engine, take_ready_made};
 use super::journal::{self, Journal};
 use super::tls::{self, TlsWish};
 use super::{
-    Berth, CloudInit, EngineSettings, EngineWish, Error, ImageRef, Opened, Record, Result,
+    Berth, CloudInit, DISTRO, EngineSettings, EngineWish, Error, ImageRef, Opened, Record, Result,
     check_name, choice, identity, image, power, seed, show_size,
 };
 use crate::store::{self, Lock, create_private_folder};
@@ -57,6 +57,7 @@ pub struct Request {
 /// [`Error::Exists`], [`Error::Busy`], and whatever a step fails with.
 pub async fn create(berth: &Berth, request: &Request, progress: &dyn Progress) -> Result<Record> {
     check_request(berth, request)?;
+    check_engine(&request.engine).await?;
     let request = &choice::settle(berth, request, progress).await?;
     let driver = berth.drivers.get(&request.driver).await?;
     check_options(driver.info(), &request.options).map_err(Error::driver(&request.name))?;
@@ -112,7 +113,6 @@ pub async fn resume_create(
 
 fn check_request(berth: &Berth, request: &Request) -> Result<()> {
     check_name(&request.name)?;
-    check_engine(&request.engine)?;
     request.settings.resolve()?;
     if request.cpus == Some(0) {
         return Err(Error::BadRequest {
@@ -297,7 +297,17 @@ async fn carry_out(
             let work = seed::carried_out(&session, &name, boot_deadline, progress);
             journal.once("cloud-init", work).await?;
         }
-        install_engine(berth, &mut opened, &session, &mut journal, progress).await?;
+        // What an image or a computer brought is not replaced by what is only the default.
+        let replace = opened.record.engine.channel != DISTRO;
+        install_engine(
+            berth,
+            &mut opened,
+            &session,
+            replace,
+            &mut journal,
+            progress,
+        )
+        .await?;
         session.disconnect().await;
     }
     power::publish(berth, &opened, &mut journal, progress).await?;

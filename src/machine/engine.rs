@@ -1,17 +1,49 @@
 //! A machine's engine: taken as the image brought it, or brought to what is asked for over SSH.
 
+use std::path::Path;
 use std::time::Duration;
 
 use berth_driver_api::Progress;
+use berth_provision::bundle::{Bundle, Manifest};
 use berth_provision::ssh::Session;
+use berth_provision::versions::{Versions, versions};
+use berth_provision::{Channel, Kind, Upstream, Version, Wanted};
 
 use super::journal::Journal;
-use super::{Berth, EngineWish, Error, Installed, Opened, Record, Result, endpoint, power};
+use super::{Berth, DISTRO, EngineWish, Error, Installed, Opened, Record, Result, endpoint, power};
 
 /// How long an engine that the image brought may take to answer, from the moment that the guest's SSH server listens.
 const READY_MADE_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Brings a machine's engine to what its record asks for, or to `engine` from now on; what is done already is left
+/// Where docker's packages are mirrored, if not at Docker's own address.
+const REPOSITORY_VARIABLE: &str = "BERTH_DOCKER_REPO";
+
+/// The fingerprint of the key that signs this mirror's packages, if it is not Docker's own.
+const KEY_VARIABLE: &str = "BERTH_DOCKER_REPO_KEY";
+
+/// Another engine that a machine is to have from now on; what is not said stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct EngineChange {
+    /// `KIND[@VERSION]`.
+    pub engine: Option<String>,
+    /// The channel. An engine that came by another one is replaced.
+    pub channel: Option<String>,
+}
+
+impl EngineChange {
+    fn of(&self, wish: &EngineWish) -> EngineWish {
+        let channel = self.channel.as_ref().unwrap_or(&wish.channel);
+        match &self.engine {
+            Some(engine) => EngineWish::parse(engine, channel),
+            None => EngineWish {
+                version: wish.version.clone(),
+                ..EngineWish::parse(&wish.kind, channel)
+            },
+        }
+    }
+}
+
+/// Brings a machine's engine to what its record asks for, with `change` from now on; what is done already is left
 /// alone.
 ///
 /// # Errors
@@ -19,7 +51,7 @@ const READY_MADE_DEADLINE: Duration = Duration::from_secs(60);
 pub async fn provision(
     berth: &Berth,
     name: &str,
-    engine: Option<EngineWish>,
+    change: &EngineChange,
     progress: &dyn Progress,
 ) -> Result<Record> {
     berth.record(name)?;
@@ -27,36 +59,56 @@ pub async fn provision(
     let _lock = berth.lock(name, &doing, |who| progress.note(who)).await?;
     let mut opened = berth.open(name).await?;
     power::must_run(&opened).await?;
-    if let Some(engine) = engine {
-        check_engine(&engine)?;
+    let engine = change.of(&opened.record.engine);
+    if engine != opened.record.engine {
+        check_engine(&engine).await?;
         opened.record.engine = engine;
         opened.record.write(&berth.home)?;
     }
     let mut journal = Journal::begin(&opened.folder.journal(), "provision")?;
     let session = opened.connect(power::SSH_DEADLINE).await?;
-    install_engine(berth, &mut opened, &session, &mut journal, progress).await?;
+    let replace = change.channel.is_some();
+    install_engine(
+        berth,
+        &mut opened,
+        &session,
+        replace,
+        &mut journal,
+        progress,
+    )
+    .await?;
     power::publish(berth, &opened, &mut journal, progress).await?;
     journal.end()?;
     Ok(opened.record)
 }
 
-pub(super) fn check_engine(engine: &EngineWish) -> Result<()> {
+/// Refuses a wish that cannot be met, before anything is done for it. A bundle is looked through.
+///
+/// # Errors
+/// [`Error::BadRequest`]; [`berth_provision::Error::Bundle`].
+pub(super) async fn check_engine(wish: &EngineWish) -> Result<()> {
+    let wanted = wanted(wish)?;
     let bad = |what: &str, reason: String| {
         Err(Error::BadRequest {
             what: what.to_owned(),
             reason,
         })
     };
-    match (engine.kind.as_str(), engine.channel.as_str()) {
-        ("docker" | "none", "distro") => Ok(()),
-        ("docker" | "none", channel) => bad(
+    match (wanted.engine, &wanted.channel) {
+        (Kind::None, _) if wanted.version != Version::Any => {
+            bad("--engine", "no engine has no version".into())
+        }
+        (Kind::Podman, Channel::Upstream) => bad(
             "--channel",
-            format!("{channel:?} is no channel: use distro"),
+            "podman's makers publish no packages: use distro or bundle:PATH".into(),
         ),
-        (kind, _) => bad(
-            "--engine",
-            format!("{kind:?} is no engine: use docker or none"),
-        ),
+        (Kind::Docker | Kind::Podman, Channel::Bundle(path)) => {
+            let looked = Bundle::open(path).await;
+            looked
+                .map(drop)
+                .or_else(|error| bad("--channel", error.to_string()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -92,7 +144,7 @@ async fn ready_made(
     let image = berth.stored_image(&image.digest)?;
     let wish = &record.engine;
     let brings = |engine: &berth_images::Engine| engine.kind == wish.kind;
-    let as_it_is = wish.version.is_none() && wish.channel == "distro" && record.settings.is_empty();
+    let as_it_is = wish.version.is_none() && wish.channel == DISTRO && record.settings.is_empty();
     if !as_it_is || !image.engine.as_ref().is_some_and(brings) {
         return Ok(None);
     }
@@ -119,15 +171,21 @@ fn kernel_limits(berth: &Berth, record: &Record) -> Result<Vec<String>> {
     Ok(kernel.map(|kernel| kernel.limits).unwrap_or_default())
 }
 
+/// Installs what the machine's record asks for. With `replace`, an engine of another channel makes room.
 pub(super) async fn install_engine(
     berth: &Berth,
     opened: &mut Opened,
     session: &Session,
+    replace: bool,
     journal: &mut Journal,
     progress: &dyn Progress,
 ) -> Result<()> {
     let name = opened.record.name.clone();
-    let wanted = wanted(&opened.record)?;
+    let wanted = Wanted {
+        replace,
+        settings: opened.record.settings.resolve()?,
+        ..wanted(&opened.record.engine)?
+    };
     let reached = |title: &str| {
         // A journal that cannot be written fails at the next step's own entry.
         let _ = journal.reached(&format!("provision: {title}"));
@@ -148,15 +206,91 @@ pub(super) async fn install_engine(
         .await
 }
 
-fn wanted(record: &Record) -> Result<berth_provision::Wanted> {
-    let wish = &record.engine;
-    Ok(berth_provision::Wanted {
-        engine: match wish.kind.as_str() {
-            "none" => berth_provision::Kind::None,
-            _ => berth_provision::Kind::Docker,
-        },
-        version: wish.version.clone(),
-        channel: berth_provision::Channel::Distro,
-        settings: record.settings.resolve()?,
+/// Asks a machine which versions of engines it has, and which its channels offer.
+///
+/// # Errors
+/// If the machine does not run or cannot be asked.
+pub async fn engine_versions(
+    berth: &Berth,
+    name: &str,
+    progress: &dyn Progress,
+) -> Result<Versions> {
+    let opened = berth.open(name).await?;
+    let upstream = upstream()?;
+    power::must_run(&opened).await?;
+    let session = opened.connect(power::SSH_DEADLINE).await?;
+    versions(&session, &upstream, progress)
+        .await
+        .map_err(Error::provision(name))
+}
+
+/// Makes a bundle of what a machine's package manager offers: of the engine that its record asks for, with `change`.
+///
+/// # Errors
+/// If the machine does not run, has no such engine on offer, or `to` cannot be written.
+pub async fn bundle_engine(
+    berth: &Berth,
+    name: &str,
+    change: &EngineChange,
+    to: &Path,
+    progress: &dyn Progress,
+) -> Result<Manifest> {
+    let opened = berth.open(name).await?;
+    let wanted = wanted(&change.of(&opened.record.engine))?;
+    if wanted.engine == Kind::None {
+        return Err(Error::BadRequest {
+            what: "--engine".into(),
+            reason: format!("machine {name} is to have none: say which, such as docker"),
+        });
+    }
+    if matches!(wanted.channel, Channel::Bundle(_)) {
+        return Err(Error::BadRequest {
+            what: "--channel".into(),
+            reason: "a bundle is made of what distro or upstream offers".into(),
+        });
+    }
+    power::must_run(&opened).await?;
+    let session = opened.connect(power::SSH_DEADLINE).await?;
+    berth_provision::bundle::from_machine(&session, &wanted, to, progress)
+        .await
+        .map_err(Error::provision(name))
+}
+
+/// What provisioning is to be told of a wish.
+///
+/// # Errors
+/// [`Error::BadRequest`] if it has a word that is none.
+fn wanted(wish: &EngineWish) -> Result<Wanted> {
+    let version = wish.version.as_deref().map(str::parse).transpose();
+    Ok(Wanted {
+        engine: wish.kind.parse().map_err(bad("--engine"))?,
+        version: version.map_err(bad("--engine"))?.unwrap_or_default(),
+        channel: wish.channel.parse().map_err(bad("--channel"))?,
+        upstream: upstream()?,
+        ..Wanted::default()
     })
+}
+
+fn bad(what: &str) -> impl FnOnce(berth_provision::Error) -> Error {
+    move |error| Error::BadRequest {
+        what: what.to_owned(),
+        reason: error.to_string(),
+    }
+}
+
+/// Docker's repositories, or the mirror that this process's environment names.
+fn upstream() -> Result<Upstream> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    match (variable(REPOSITORY_VARIABLE), variable(KEY_VARIABLE)) {
+        (None, None) => Ok(Upstream::default()),
+        (Some(base), key) => {
+            Upstream::mirror(&base, key.as_deref()).map_err(bad(REPOSITORY_VARIABLE))
+        }
+        (None, Some(_)) => Err(Error::BadRequest {
+            what: KEY_VARIABLE.into(),
+            reason: format!(
+                "set {REPOSITORY_VARIABLE} too: Docker's own packages bear Docker's key"
+            ),
+        }),
+    }
 }

@@ -16,6 +16,9 @@ use crate::store::{self, Home, MachineFolder, Migration};
 /// The steps from older forms of the record to today's. Add at the end, never change one that was released.
 const MIGRATIONS: &[Migration] = &[];
 
+/// The channel of those who name none.
+pub const DISTRO: &str = "distro";
+
 /// Where Docker Engine listens, before provisioning has looked.
 const DOCKER_SOCKET: &str = "/run/docker.sock";
 
@@ -90,17 +93,24 @@ pub struct CloudInit {
 /// The engine that a machine is to have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineWish {
-    /// `docker` or `none`.
+    /// `docker`, `podman` or `none`.
     pub kind: String,
-    /// A pinned version.
+    /// The pinned version, or the beginning of one; `latest`; none for whichever is there.
     pub version: Option<String>,
-    /// `distro`.
+    /// `distro`, `upstream` or `bundle:PATH`.
     pub channel: String,
 }
 
 impl EngineWish {
-    /// Reads `KIND[@VERSION]`.
+    /// Reads `KIND[@VERSION]` and a channel, of which a bundle's path is made independent of the current folder.
     pub fn parse(text: &str, channel: &str) -> Self {
+        let bundle = channel
+            .strip_prefix("bundle:")
+            .filter(|path| !path.is_empty());
+        let channel = match bundle.map(std::path::absolute) {
+            Some(Ok(path)) => format!("bundle:{}", path.display()),
+            _ => channel.to_owned(),
+        };
         let (kind, version) = match text.split_once('@') {
             Some((kind, version)) => (kind, Some(version.to_owned())),
             None => (text, None),
@@ -108,7 +118,7 @@ impl EngineWish {
         EngineWish {
             kind: kind.to_owned(),
             version,
-            channel: channel.to_owned(),
+            channel,
         }
     }
 }

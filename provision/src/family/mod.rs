@@ -1,10 +1,43 @@
 //! Families of distributions: what differs between them when an engine is installed. One file a family.
 
 mod debian;
+mod version;
 
+use crate::bundle::Format;
 use crate::os::Os;
+use crate::upstream::Upstream;
 use crate::wanted::Kind;
 use crate::{Error, Result};
+
+pub use version::is_version;
+pub(crate) use version::without_epoch;
+
+/// The longest file that a machine fetches for us.
+const FETCH_LIMIT: usize = 64 * 1024;
+
+/// Which repositories packages come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The distribution's own.
+    Distro,
+    /// The engine's makers'.
+    Upstream,
+}
+
+/// A package repository of the engine's makers, as one distribution's package manager is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repository {
+    /// Where the key is that signs it.
+    pub key_url: String,
+    /// The only fingerprint that this key may have.
+    pub fingerprint: String,
+    /// Where the key goes in the machine.
+    pub key_path: &'static str,
+    /// The file by which the package manager knows the repository.
+    pub list_path: &'static str,
+    /// What is in that file.
+    pub list: String,
+}
 
 /// What a family of distributions does in its own way. Scripts are for a POSIX shell; those that change something
 /// run as root.
@@ -15,28 +48,68 @@ pub trait Family: Send + Sync {
     /// True if a distribution of this `ID` (or `ID_LIKE`) belongs to it.
     fn includes(&self, id: &str) -> bool;
 
+    /// How its packages are written into files.
+    fn format(&self) -> Format;
+
     /// A script that prints `state name version` of the engine packages that are installed, one a line, where the
     /// state begins with `h` if the package is held. It runs on every machine before its family is known.
     fn packages_script(&self) -> &'static str;
 
-    /// The package of an engine.
-    fn engine_package(&self, kind: Kind) -> &'static str;
+    /// The packages by which an engine is known to be installed, the distribution's and upstream's.
+    fn engine_names(&self, kind: Kind) -> &'static [&'static str];
+
+    /// Upstream's repository for a distribution.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn repository(&self, os: &Os, upstream: &Upstream) -> Result<Repository, String>;
+
+    /// A script that prints the small file at an address.
+    fn fetch_script(&self, url: &str) -> String;
 
     /// A script that returns when nothing else that installs packages at boot is at work.
     fn wait_script(&self) -> &'static str;
 
     /// A script that installs an engine, from fresh package lists: the newest, or exactly the package version
-    /// that [`Family::offered`] named.
-    fn install_script(&self, kind: Kind, version: Option<&str>) -> String;
+    /// that [`Family::offered`] named. One from another source makes room for it; upstream's repository is there.
+    fn install_script(&self, kind: Kind, source: Source, version: Option<&str>) -> String;
 
     /// A script that keeps upgrades from changing the version.
     fn pin_script(&self, kind: Kind) -> String;
 
-    /// A script that lists the versions on offer, from fresh package lists.
-    fn offers_script(&self, kind: Kind) -> String;
+    /// A script that takes [`Family::pin_script`] back.
+    fn unpin_script(&self, kind: Kind) -> String;
+
+    /// A script that lists the versions on offer, from fresh package lists. With a repository and its key
+    /// `elsewhere`, of what is on offer there; the machine is left as it is.
+    fn offers_script(
+        &self,
+        kind: Kind,
+        source: Source,
+        elsewhere: Option<(&Repository, &str)>,
+    ) -> String;
 
     /// The package versions that [`Family::offers_script`] printed, the newest first.
     fn offered(&self, printed: &[u8]) -> Vec<String>;
+
+    /// A script that installs all package files in a folder of the machine, without a network. Engines may be
+    /// downgraded, and those from elsewhere make room.
+    fn install_files_script(&self, folder: &str) -> String;
+
+    /// A script that leaves in a folder the package files of an engine as it is installed now, so that
+    /// [`Family::install_files_script`] can bring it back. It needs no network.
+    fn keep_files_script(&self, kind: Kind, folder: &str) -> String;
+
+    /// A script that downloads an engine's packages into a folder, with all that a machine without an engine lacks.
+    /// `version` and `elsewhere` are as for [`Family::install_script`] and [`Family::offers_script`].
+    fn download_script(
+        &self,
+        kind: Kind,
+        source: Source,
+        version: Option<&str>,
+        elsewhere: Option<(&Repository, &str)>,
+        folder: &str,
+    ) -> String;
 
     /// What the words of a failed script mean.
     fn verdict(&self, words: &str) -> Verdict;
@@ -75,16 +148,21 @@ pub fn of(os: &Os, host: &str) -> Result<&'static dyn Family> {
         })
 }
 
-/// True if the package version `offered` is what the user calls `wanted`: the same, or its upstream part
-/// (`26.1.5` for `26.1.5+dfsg1-9`), an epoch aside.
-pub fn is_version(offered: &str, wanted: &str) -> bool {
-    if offered == wanted {
-        return true;
-    }
-    let upstream = offered.split_once(':').map_or(offered, |(_, rest)| rest);
-    upstream
-        .strip_prefix(wanted)
-        .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '.'))
+/// A distribution and its release, as bundles name them: `debian 13`.
+pub(crate) fn distro(os: &Os) -> String {
+    format!("{} {}", os.id, os.version_id).trim().to_owned()
+}
+
+/// Versions that a machine printed, without what is none, the newest first.
+fn versions(printed: impl Iterator<Item = String>) -> Vec<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || ".+-~:^_".contains(c);
+    let mut versions: Vec<String> = printed
+        .filter(|version| !version.is_empty() && version.len() <= 128)
+        .filter(|version| version.chars().all(plain))
+        .take(10_000)
+        .collect();
+    version::newest_first(&mut versions);
+    versions
 }
 
 #[cfg(test)]
@@ -105,16 +183,5 @@ mod tests {
             .to_string();
         assert!(error.contains("Plan 9 (ID=plan9)"), "{error}");
         assert!(family("").is_err());
-    }
-
-    #[test]
-    fn versions_match_by_their_upstream_part() {
-        assert!(is_version("26.1.5+dfsg1-9+b9", "26.1.5"));
-        assert!(is_version("26.1.5+dfsg1-9+b9", "26.1.5+dfsg1-9+b9"));
-        assert!(is_version("5:28.5.2-1~debian.13~trixie", "28.5.2"));
-        assert!(!is_version("26.1.50-1", "26.1.5"));
-        assert!(!is_version("26.1.5.1-1", "26.1.5"));
-        assert!(!is_version("26.1.5-1", "26.1.4"));
-        assert!(!is_version("26.1.5~rc1-1", "26.1.5~rc"));
     }
 }

@@ -1,11 +1,12 @@
 //! Files in the machine.
 
+use std::path::Path;
 use std::time::Duration;
 
 use russh_sftp::client::{Config, SftpSession};
 use tokio::time::timeout;
 
-use super::{Session, quote};
+use super::{Output, Session, quote};
 use crate::{Error, Result};
 
 /// How long one SFTP request may take. Emulated guests on a busy computer are slow.
@@ -43,6 +44,45 @@ impl Session {
             false => Err(Error::command(
                 self.host(),
                 &format!("writing {path}"),
+                &output,
+            )),
+        }
+    }
+
+    /// Sends a file of any size, with a command before the shell. It appears complete and with its mode, or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for what cannot be read here, [`Error::Command`] for what cannot be written there.
+    pub(crate) async fn send_file_as(
+        &self,
+        prefix: &str,
+        local: &Path,
+        remote: &str,
+        mode: u32,
+    ) -> Result<()> {
+        let file = tokio::fs::File::open(local)
+            .await
+            .map_err(Error::io(local))?;
+        let count = file.metadata().await.map_err(Error::io(local))?.len();
+        let script = format!(
+            "umask 077; f={remote}; cat >\"$f.part\" && [ \"$(wc -c <\"$f.part\")\" -eq {count} ] && \
+             chmod {mode:o} \"$f.part\" && mv -f \"$f.part\" \"$f\"",
+            remote = quote(remote),
+        );
+        let command = format!("{prefix}sh -c {}", quote(&script));
+        let mut output = Output {
+            status: 0,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+        };
+        output.status = self
+            .exec_streams(&command, file, &mut output.stdout, &mut output.stderr)
+            .await?;
+        match output.success() {
+            true => Ok(()),
+            false => Err(Error::command(
+                self.host(),
+                &format!("sending {}", local.display()),
                 &output,
             )),
         }

@@ -2,8 +2,11 @@
 
 use async_trait::async_trait;
 
-use super::{Context, Step};
-use crate::family::is_version;
+use super::{Context, Step, deliver};
+use crate::bundle::{self, Bundle};
+use crate::facts::{Facts, Package, RELEASE};
+use crate::family::{Repository, Source, is_version, without_epoch};
+use crate::wanted::{Channel, Version};
 use crate::{Error, Result};
 
 pub(super) struct Install;
@@ -15,64 +18,130 @@ impl Step for Install {
     }
 
     async fn done(&self, context: &Context<'_>) -> Result<bool> {
-        let kind = context.wanted.engine;
-        let Some(package) = context.facts.engine(kind) else {
+        let wanted = context.wanted;
+        let Some(package) = context.facts.engine(wanted.engine) else {
             // An engine that runs without a package was put there by someone who knows why.
-            return Ok(context.facts.docker_active && context.wanted.version.is_none());
+            return Ok(context.facts.docker_active && wanted.version == Version::Any);
         };
-        let Some(wanted) = &context.wanted.version else {
-            return Ok(true);
-        };
-        let fits = is_version(&package.version, wanted);
-        if !fits && package.name != context.family.engine_package(kind) {
-            return Err(Error::OtherEngine {
-                host: context.session.host().to_owned(),
-                engine: package.name.clone(),
-                found: package.version.clone(),
-                wanted: wanted.clone(),
-            });
+        let there = !wanted.replace || is_of(context, package);
+        match &wanted.version {
+            Version::Any => Ok(there),
+            // What a bundle has does not change; what a repository has does.
+            Version::Latest => Ok(there && matches!(wanted.channel, Channel::Bundle(_))),
+            Version::Pinned(version) if is_version(&package.version, version) => {
+                Ok(there && package.held)
+            }
+            Version::Pinned(version) if !wanted.replace && !is_of(context, package) => {
+                Err(Error::OtherEngine {
+                    host: context.session.host().to_owned(),
+                    engine: package.name.clone(),
+                    found: package.version.clone(),
+                    channel: wanted.channel.to_string(),
+                    wanted: version.clone(),
+                })
+            }
+            Version::Pinned(_) => Ok(false),
         }
-        Ok(fits && package.held)
     }
 
     async fn run(&self, context: &mut Context<'_>) -> Result<()> {
-        let kind = context.wanted.engine;
+        let mut folder = None;
+        let mut script = match (&context.wanted.channel, &context.bundle) {
+            (Channel::Upstream, _) => of_source(context, Source::Upstream).await?,
+            (Channel::Bundle(_), Some(bundle)) => {
+                let folder = folder.insert(deliver::send(context, bundle).await?);
+                bundle.install_script(context.family, folder)
+            }
+            _ => of_source(context, Source::Distro).await?,
+        };
         let family = context.family;
-        let installed = context
+        let kind = context.wanted.engine;
+        let released = context
             .facts
             .engine(kind)
-            .map(|package| package.version.clone());
-        let version = match &context.wanted.version {
-            Some(wanted)
-                if installed
-                    .as_ref()
-                    .is_some_and(|found| is_version(found, wanted)) =>
-            {
-                installed
+            .is_some_and(|package| package.name == RELEASE);
+        let bundle = context.bundle.as_ref();
+        let to_packages = !bundle.is_some_and(Bundle::is_programs);
+        if released && to_packages {
+            script = format!("{{ {}; }}; {script}", bundle::remove_script());
+        }
+        match context.wanted.version {
+            Version::Pinned(_) if to_packages => {
+                script = format!("( {script} ) && {{ {}; }}", family.pin_script(kind));
             }
-            Some(wanted) => Some(offered(context, wanted).await?),
-            None => None,
-        };
-        context
-            .packages("installing the engine", &{
-                let mut script = family.install_script(kind, version.as_deref());
-                if version.is_some() {
-                    script = format!("{{ {script}; }} && {{ {}; }}", family.pin_script(kind));
-                }
-                script
-            })
-            .await?;
+            Version::Latest if to_packages => {
+                script = format!("{{ {}; }}; {script}", family.unpin_script(kind));
+            }
+            _ => {}
+        }
+        let installed = context.packages("installing the engine", &script).await;
+        if let Some(folder) = folder {
+            deliver::remove(context, &folder).await;
+        }
+        installed?;
         // What the packages' own scripts start is looked at again by the steps that follow.
-        let looked = crate::facts::Facts::gather(context.session).await?;
+        let looked = Facts::gather(context.session).await?;
         context.facts = looked;
         Ok(())
     }
 }
 
-/// The newest package version on offer that is the wanted one.
-async fn offered(context: &Context<'_>, wanted: &str) -> Result<String> {
+/// True if a package came by the wanted channel, as far as can be told.
+fn is_of(context: &Context<'_>, package: &Package) -> bool {
+    match &context.wanted.channel {
+        Channel::Distro => source(package) == Some(Source::Distro),
+        Channel::Upstream => source(package) == Some(Source::Upstream),
+        Channel::Bundle(_) => {
+            let version = context
+                .bundle
+                .as_ref()
+                .and_then(|bundle| bundle.version(context.family, context.wanted.engine));
+            // Not all files' names tell the epoch.
+            version
+                .is_some_and(|version| without_epoch(&version) == without_epoch(&package.version))
+        }
+    }
+}
+
+/// Where a package is from, by its name; `None` for a static release.
+pub(crate) fn source(package: &Package) -> Option<Source> {
+    match package.name.as_str() {
+        RELEASE => None,
+        "docker-ce" => Some(Source::Upstream),
+        _ => Some(Source::Distro),
+    }
+}
+
+async fn of_source(context: &Context<'_>, source: Source) -> Result<String> {
     let kind = context.wanted.engine;
-    let script = context.family.offers_script(kind);
+    let installed = context.facts.engine(kind);
+    let version = match &context.wanted.version {
+        Version::Pinned(wanted) => match installed {
+            // It is there, and only to be held.
+            Some(package)
+                if is_version(&package.version, wanted)
+                    && self::source(package) == Some(source) =>
+            {
+                Some(package.version.clone())
+            }
+            _ => Some(offered(context, source, None, wanted).await?),
+        },
+        Version::Any | Version::Latest => None,
+    };
+    Ok(context
+        .family
+        .install_script(kind, source, version.as_deref()))
+}
+
+/// The newest package version on offer that is the wanted one.
+pub(crate) async fn offered(
+    context: &Context<'_>,
+    source: Source,
+    elsewhere: Option<(&Repository, &str)>,
+    wanted: &str,
+) -> Result<String> {
+    let kind = context.wanted.engine;
+    let script = context.family.offers_script(kind, source, elsewhere);
     let printed = context
         .packages("listing the engine's versions", &script)
         .await?;

@@ -1,0 +1,172 @@
+//! Docker's static releases: programs without a package, started by units of berth's own.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::refused;
+use crate::ssh::quote;
+use crate::{Error, Result};
+
+/// What a release is made of.
+const PROGRAMS: &[&str] = &[
+    "containerd",
+    "containerd-shim-runc-v2",
+    "ctr",
+    "docker",
+    "docker-init",
+    "docker-proxy",
+    "dockerd",
+    "runc",
+];
+
+/// Without these there is no engine.
+const NEEDED: &[&str] = &["containerd", "containerd-shim-runc-v2", "dockerd", "runc"];
+
+/// Where they go: before the programs of packages on everybody's PATH.
+const FOLDER: &str = "/usr/local/bin";
+
+/// Holds the version of the release that is installed.
+pub(crate) const MARK: &str = "/usr/local/lib/berth/docker-release";
+
+const UNITS: &[(&str, &str)] = &[
+    (
+        "berth-containerd.service",
+        include_str!("units/berth-containerd.service"),
+    ),
+    ("docker.service", include_str!("units/docker.service")),
+    ("docker.socket", include_str!("units/docker.socket")),
+];
+
+/// A static release.
+#[derive(Debug)]
+pub(super) struct Programs {
+    pub(super) files: Vec<String>,
+    pub(super) version: String,
+    /// As `uname -m` names it.
+    pub(super) arch: &'static str,
+}
+
+impl Programs {
+    /// The release among these files, if there is one.
+    pub(super) fn find(path: &Path, folder: &Path, names: &[String]) -> Result<Option<Self>> {
+        if !names.iter().any(|name| name == "dockerd") {
+            return Ok(None);
+        }
+        let files: Vec<String> = names
+            .iter()
+            .filter(|name| PROGRAMS.contains(&&***name))
+            .cloned()
+            .collect();
+        if let Some(missing) = NEEDED
+            .iter()
+            .find(|needed| !files.iter().any(|file| file == *needed))
+        {
+            return Err(refused(
+                path,
+                &format!("its static release lacks {missing}"),
+            ));
+        }
+        let mut arch = None;
+        for name in &files {
+            let file = folder.join(name);
+            let mut head = Vec::new();
+            File::open(&file)
+                .and_then(|file| file.take(20).read_to_end(&mut head))
+                .map_err(Error::io(&file))?;
+            let found = machine(&head)
+                .ok_or_else(|| refused(path, &format!("{name} is no program that runs there")))?;
+            if arch.replace(found).is_some_and(|other| other != found) {
+                return Err(refused(
+                    path,
+                    "its programs are for different architectures",
+                ));
+            }
+        }
+        let version = version(path).ok_or_else(|| {
+            refused(
+                path,
+                "its name does not tell the release's version, as docker-26.1.5.tgz does",
+            )
+        })?;
+        Ok(arch.map(|arch| Programs {
+            files,
+            version,
+            arch,
+        }))
+    }
+
+    /// A script that installs the programs that are in `folder`, with their units.
+    pub(super) fn install_script(&self, folder: &str) -> String {
+        let mut script = format!(
+            "set -e; [ -d /run/systemd/system ] || {{ echo 'a static release needs systemd' >&2; exit 1; }}; \
+             command -v iptables >/dev/null || {{ echo 'docker needs the program iptables' >&2; exit 1; }}; \
+             mkdir -p {FOLDER} \"$(dirname {MARK})\"; getent group docker >/dev/null || groupadd -r docker; "
+        );
+        // A program that runs can be replaced, not overwritten.
+        for file in &self.files {
+            script += &format!(
+                "install -m 0755 {from} {FOLDER}/{file}.new; mv -f {FOLDER}/{file}.new {FOLDER}/{file}; ",
+                from = quote(&format!("{folder}/{file}")),
+            );
+        }
+        for (name, text) in UNITS {
+            script += &format!("printf %s {} >/etc/systemd/system/{name}; ", quote(text));
+        }
+        script += &format!(
+            "printf '%s\\n' {version} >{MARK}; systemctl daemon-reload; systemctl unmask -q docker.service docker.socket; \
+             systemctl enable -q docker.service docker.socket; systemctl restart berth-containerd.service docker.service",
+            version = quote(&self.version)
+        );
+        script
+    }
+}
+
+/// A script that takes a static release away, so that packages can take its place. Containers and images stay.
+pub(crate) fn remove_script() -> String {
+    let mut script = "systemctl disable -q --now docker.service docker.socket berth-containerd.service 2>/dev/null; rm -f"
+        .to_owned();
+    for program in PROGRAMS {
+        script += &format!(" {FOLDER}/{program}");
+    }
+    for (unit, _) in UNITS {
+        script += &format!(" /etc/systemd/system/{unit}");
+    }
+    script + &format!(" {MARK}; systemctl daemon-reload")
+}
+
+/// The architecture of an ELF program, as `uname -m` names it.
+fn machine(head: &[u8]) -> Option<&'static str> {
+    match head {
+        [0x7f, b'E', b'L', b'F', 2, 1, .., 62, 0] if head.len() == 20 => Some("x86_64"),
+        [0x7f, b'E', b'L', b'F', 2, 1, .., 183, 0] if head.len() == 20 => Some("aarch64"),
+        _ => None,
+    }
+}
+
+/// The version in the name of an archive: `docker-26.1.5.tgz`.
+fn version(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let rest = name.strip_prefix("docker-")?;
+    let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let version = rest.get(..end.unwrap_or(rest.len()))?.trim_end_matches('.');
+    let parts = version.split('.').count();
+    (parts >= 2 && version.starts_with(|c: char| c.is_ascii_digit())).then(|| version.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_known_by_its_name_and_its_programs() {
+        let version = |name: &str| version(Path::new(name));
+        assert_eq!(version("/x/docker-26.1.5.tgz").as_deref(), Some("26.1.5"));
+        assert_eq!(version("docker-28.5.2").as_deref(), Some("28.5.2"));
+        assert_eq!(version("docker.tgz"), None);
+        assert_eq!(version("docker-latest.tgz"), None);
+        let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert_eq!(machine(&own[..20]), Some(std::env::consts::ARCH));
+        assert_eq!(machine(b"#!/bin/sh\n"), None);
+    }
+}
