@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::query_parameters::ListContainersOptions;
+use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions};
 use bollard::{BollardRequest, Docker};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::{Request, Response, Uri, header};
 use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -26,6 +27,10 @@ const ANSWER: Duration = Duration::from_secs(60);
 
 /// The longest answer that is read, headers and all. A thousand containers make about two megabytes.
 const ANSWER_LIMIT: u64 = 16 * 1024 * 1024;
+
+/// Most containers that one machine is believed to run, and how many of them are asked about at once.
+const CONTAINERS_LIMIT: usize = 4096;
+const AT_ONCE: usize = 8;
 
 /// Most ports that one machine is believed to publish.
 const PORTS_LIMIT: usize = 4096;
@@ -65,6 +70,17 @@ pub struct Published {
     pub container_port: u16,
     /// `tcp`, `udp` or `sctp`.
     pub protocol: &'static str,
+}
+
+/// A container that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Container {
+    /// Its id, which it keeps.
+    pub(crate) id: String,
+    /// Its name.
+    pub(crate) name: String,
+    /// How often the engine has restarted it by its restart policy.
+    pub(crate) restarts: i64,
 }
 
 impl Version {
@@ -182,6 +198,41 @@ impl Engine {
         published.sort();
         published.dedup();
         Ok(published)
+    }
+
+    /// The containers that run, by name.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] if it does not answer, or not as an engine does.
+    pub(crate) async fn running(&self) -> Result<Vec<Container>> {
+        let listing = self.docker.list_containers(None::<ListContainersOptions>);
+        let listed = self.answer(listing).await?;
+        if listed.len() > CONTAINERS_LIMIT {
+            let much = format!("more than {CONTAINERS_LIMIT} containers");
+            return Err(self.socket.failed("runs too much", &much));
+        }
+        let ids: Vec<String> = listed.into_iter().filter_map(|about| about.id).collect();
+        // Each is asked on a stream of its own, a few at once.
+        let asked = stream::iter(ids).map(async |id: String| {
+            let about = self
+                .docker
+                .inspect_container(&id, None::<InspectContainerOptions>);
+            let about = self.answer(about).await?;
+            let name: String = about
+                .name
+                .unwrap_or_default()
+                .chars()
+                .filter(|c| !c.is_control())
+                .collect();
+            Ok(Container {
+                name: name.trim_start_matches('/').chars().take(128).collect(),
+                restarts: about.restart_count.unwrap_or_default(),
+                id,
+            })
+        });
+        let mut running: Vec<Container> = asked.buffer_unordered(AT_ONCE).try_collect().await?;
+        running.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        Ok(running)
     }
 
     /// Yields each time that something happened to containers which may have changed [`Engine::published`]:

@@ -288,6 +288,72 @@ pub enum Error {
         detail: String,
     },
 
+    /// There is no engine whose version could be changed.
+    #[error("{host} has no {engine} to upgrade")]
+    NothingToUpgrade {
+        /// Which machine.
+        host: String,
+        /// Which engine.
+        engine: String,
+    },
+
+    /// No room for the old and the new packages.
+    #[error("{host} has {} MiB free below /var; an upgrade with a way back needs {} MiB", free >> 20, needed >> 20)]
+    LittleSpace {
+        /// Which machine.
+        host: String,
+        /// In bytes.
+        free: u64,
+        /// In bytes.
+        needed: u64,
+    },
+
+    /// An engine or its containers are not as they should be.
+    #[error("{host}: {detail}")]
+    Unhealthy {
+        /// Which machine.
+        host: String,
+        /// What is wrong.
+        detail: String,
+    },
+
+    /// An earlier upgrade, to another version, has neither ended nor been taken back.
+    #[error("an upgrade of {host} to {to} broke off")]
+    BrokenOff {
+        /// Which machine.
+        host: String,
+        /// To which package version.
+        to: String,
+    },
+
+    /// An upgrade failed, and everything is as it was.
+    #[error("{host} has {from} again, since the upgrade to {to} failed: {why}")]
+    RolledBack {
+        /// Which machine.
+        host: String,
+        /// The package version that was wanted.
+        to: String,
+        /// The package version that is there.
+        from: String,
+        /// Why it failed.
+        why: Box<Error>,
+    },
+
+    /// An upgrade failed, and so did putting the old version back.
+    #[error("the upgrade of {host} to {to} failed: {why}\nand {from} could not be put back: {and}")]
+    NotRolledBack {
+        /// Which machine.
+        host: String,
+        /// The package version that was wanted.
+        to: String,
+        /// The package version that was there.
+        from: String,
+        /// Why it failed.
+        why: Box<Error>,
+        /// Why that could not be mended.
+        and: Box<Error>,
+    },
+
     /// A file operation failed on this computer.
     #[error("{}: {source}", path.display())]
     Io {

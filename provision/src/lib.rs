@@ -20,6 +20,7 @@ pub mod os;
 mod settings;
 pub mod ssh;
 pub mod steps;
+pub mod upgrade;
 mod upstream;
 pub mod versions;
 mod wanted;

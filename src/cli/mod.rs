@@ -28,6 +28,7 @@ mod ssh_config;
 mod status;
 mod template;
 mod up;
+mod upgrade;
 mod url;
 mod use_;
 mod version;
@@ -94,6 +95,7 @@ enum Command {
     Context(context::Args),
     Certs(certs::Args),
     Provision(provision::Args),
+    Upgrade(upgrade::Args),
     Engine(engine::Args),
     Image(image::Args),
     Driver(driver::Args),
@@ -220,6 +222,7 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Context(args) => context::run(&berth, &args),
         Command::Certs(args) => certs::run(&berth, &args, screen).await,
         Command::Provision(args) => provision::run(&berth, &args, screen).await,
+        Command::Upgrade(args) => upgrade::run(&berth, &args, screen).await,
         Command::Engine(args) => engine::run(&berth, args, screen).await,
         Command::Image(args) => image::run(&berth, &args, screen).await,
         Command::Driver(args) => driver::run(&berth, &args).await,

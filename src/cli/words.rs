@@ -190,6 +190,30 @@ fn of_provision(machine: &str, error: &ProvisionError) -> Words {
             "nothing was installed; a mirror signed by a key of its own is named by BERTH_DOCKER_REPO and its key's \
              fingerprint by BERTH_DOCKER_REPO_KEY",
         ),
+        ProvisionError::NothingToUpgrade { engine, .. } => hinted(
+            WRONG_STATE,
+            &format!("`berth provision {machine} --engine {engine}` installs one"),
+        ),
+        ProvisionError::LittleSpace { .. } => hinted(
+            FAILED,
+            &format!(
+                "nothing was changed; make room with `berth ssh {machine}`, such as by `docker system prune`"
+            ),
+        ),
+        ProvisionError::BrokenOff { to, .. } => hinted(
+            WRONG_STATE,
+            &format!(
+                "`berth upgrade {machine} --to {to}` goes on with it, `berth upgrade {machine} --rollback` takes it back"
+            ),
+        ),
+        ProvisionError::RolledBack { .. } => hinted(FAILED, "nothing has changed in the end"),
+        ProvisionError::NotRolledBack { .. } => hinted(
+            FAILED,
+            &format!(
+                "`berth upgrade {machine} --rollback` tries to put it back again; what was there is in \
+                 /var/lib/berth/upgrade in the machine"
+            ),
+        ),
         ProvisionError::HostKeyMismatch { .. } | ProvisionError::HostKeyUnknown { .. } => hinted(
             FAILED,
             "berth accepts only the key that it made; if the guest was rebuilt by hand, remove the machine",

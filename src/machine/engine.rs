@@ -31,7 +31,7 @@ pub struct EngineChange {
 }
 
 impl EngineChange {
-    fn of(&self, wish: &EngineWish) -> EngineWish {
+    pub(super) fn of(&self, wish: &EngineWish) -> EngineWish {
         let channel = self.channel.as_ref().unwrap_or(&wish.channel);
         match &self.engine {
             Some(engine) => EngineWish::parse(engine, channel),
@@ -260,7 +260,7 @@ pub async fn bundle_engine(
 ///
 /// # Errors
 /// [`Error::BadRequest`] if it has a word that is none.
-fn wanted(wish: &EngineWish) -> Result<Wanted> {
+pub(super) fn wanted(wish: &EngineWish) -> Result<Wanted> {
     let version = wish.version.as_deref().map(str::parse).transpose();
     Ok(Wanted {
         engine: wish.kind.parse().map_err(bad("--engine"))?,

@@ -21,6 +21,7 @@ mod settings;
 mod size;
 mod status;
 pub mod tls;
+mod upgrade;
 
 pub use choice::{AUTO, Candidate, candidates, look};
 pub use clients::is_podman;
@@ -38,6 +39,7 @@ pub use settings::{EngineSettings, amend_settings, drift};
 pub use size::{parse_size, show_size};
 pub use status::{Row, ask, ask_all};
 pub use tls::TlsWish;
+pub use upgrade::{UpgradeRequest, plan_upgrade, roll_back, upgrade};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -57,7 +57,7 @@ async fn script(context: &Context<'_>, folder: &str) -> Result<String> {
         .map(|(repository, key)| (repository, key.as_str()));
     let version = match &context.wanted.version {
         Version::Pinned(wanted) => {
-            Some(install::offered(context, source, elsewhere, wanted).await?)
+            Some(install::offered(context, source, elsewhere, Some(wanted)).await?)
         }
         _ => None,
     };

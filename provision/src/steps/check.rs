@@ -10,7 +10,7 @@ use crate::engine::{Engine, Version};
 use crate::wanted::EngineInfo;
 use crate::{Error, Result};
 
-pub(super) struct Check;
+pub(crate) struct Check;
 
 /// The engine's socket in the machine.
 const SOCKET: &str = "/run/docker.sock";

@@ -8,7 +8,7 @@ use crate::environment::{self, DROP_IN, DROP_IN_TEXT};
 use crate::facts::{DAEMON_JSON, RESTART_MARK};
 use crate::{Error, Result};
 
-pub(super) struct Configure;
+pub(crate) struct Configure;
 
 #[async_trait]
 impl Step for Configure {
@@ -64,6 +64,20 @@ impl Step for Configure {
         context.facts.settings_changed |= has_read;
         Ok(())
     }
+}
+
+/// Sees to it that an engine that is running leaves its containers alone when it is stopped.
+pub(crate) async fn live_restore(context: &mut Context<'_>) -> Result<()> {
+    if Configure.done(context).await? && !context.facts.settings_changed {
+        return Ok(());
+    }
+    Configure.run(context).await?;
+    // Of what was written this is what an engine takes without being restarted.
+    let reload = "systemctl reload docker.service";
+    context
+        .run_root("having the engine read its settings", reload)
+        .await
+        .map(drop)
 }
 
 /// The new environment; `None` if it is as wanted.

@@ -9,7 +9,7 @@ use crate::family::{Repository, Source, is_version, without_epoch};
 use crate::wanted::{Channel, Version};
 use crate::{Error, Result};
 
-pub(super) struct Install;
+pub(crate) struct Install;
 
 #[async_trait]
 impl Step for Install {
@@ -124,7 +124,7 @@ async fn of_source(context: &Context<'_>, source: Source) -> Result<String> {
             {
                 Some(package.version.clone())
             }
-            _ => Some(offered(context, source, None, wanted).await?),
+            _ => Some(offered(context, source, None, Some(wanted)).await?),
         },
         Version::Any | Version::Latest => None,
     };
@@ -133,12 +133,12 @@ async fn of_source(context: &Context<'_>, source: Source) -> Result<String> {
         .install_script(kind, source, version.as_deref()))
 }
 
-/// The newest package version on offer that is the wanted one.
+/// The newest package version on offer, or the newest of those that are the wanted one.
 pub(crate) async fn offered(
     context: &Context<'_>,
     source: Source,
     elsewhere: Option<(&Repository, &str)>,
-    wanted: &str,
+    wanted: Option<&str>,
 ) -> Result<String> {
     let kind = context.wanted.engine;
     let script = context.family.offers_script(kind, source, elsewhere);
@@ -148,12 +148,12 @@ pub(crate) async fn offered(
     let offered = context.family.offered(&printed);
     let found = offered
         .iter()
-        .find(|version| is_version(version, wanted))
+        .find(|version| wanted.is_none_or(|wanted| is_version(version, wanted)))
         .cloned();
     found.ok_or_else(|| Error::VersionNotOffered {
         host: context.session.host().to_owned(),
         engine: kind.to_string(),
-        wanted: wanted.to_owned(),
+        wanted: wanted.unwrap_or("any").to_owned(),
         offered,
     })
 }

@@ -2,13 +2,13 @@
 //! provisioning that was cut off is simply started again. One file a step.
 
 mod access;
-mod check;
-mod configure;
+pub(crate) mod check;
+pub(crate) mod configure;
 mod deliver;
 pub(crate) mod install;
 pub(crate) mod repository;
 mod settle;
-mod start;
+pub(crate) mod start;
 
 use async_trait::async_trait;
 use berth_driver_api::Progress;
@@ -23,7 +23,7 @@ use crate::{Error, Result};
 
 /// One step on the way.
 #[async_trait]
-trait Step: Send + Sync {
+pub(crate) trait Step: Send + Sync {
     /// What it does, as a line of progress: `Installing docker`.
     fn title(&self) -> &'static str;
 

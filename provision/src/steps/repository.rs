@@ -6,7 +6,7 @@ use super::{Context, Step};
 use crate::wanted::Channel;
 use crate::{Error, Result, family, openpgp};
 
-pub(super) struct Repository;
+pub(crate) struct Repository;
 
 #[async_trait]
 impl Step for Repository {

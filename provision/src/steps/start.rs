@@ -7,13 +7,22 @@ use crate::environment;
 use crate::facts::{DAEMON_JSON, RESTART_MARK};
 use crate::{Error, Result};
 
-pub(super) struct Start;
+pub(crate) struct Start;
 
 /// Why a service did not start, in its own words.
 const WORDS: &str = "journalctl -u docker.service -n 15 --no-pager -o cat >&2";
 
 /// systemd starts nothing that failed to start a few times before, until this.
 const AFRESH: &str = "systemctl reset-failed docker.service docker.socket 2>/dev/null";
+
+/// Starts the engine anew.
+pub(crate) async fn again(context: &Context<'_>) -> Result<()> {
+    let script = format!("{AFRESH}; systemctl restart docker.service && exit 0; {WORDS}; exit 1");
+    context
+        .run_root("restarting the engine", &script)
+        .await
+        .map(drop)
+}
 
 #[async_trait]
 impl Step for Start {

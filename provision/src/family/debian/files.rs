@@ -85,7 +85,7 @@ pub(super) fn download_script(prelude: &str, words: &str, folder: &str) -> Strin
 fn packages_of(kind: Kind) -> &'static str {
     match kind {
         Kind::Docker => {
-            "docker.io docker-cli docker-buildx docker-compose containerd runc tini docker-ce docker-ce-cli \
+            "docker.io docker-cli docker-buildx docker-compose containerd runc tini tini-static docker-ce docker-ce-cli \
              containerd.io docker-buildx-plugin docker-compose-plugin docker-ce-rootless-extras"
         }
         Kind::Podman => {

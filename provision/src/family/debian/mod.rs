@@ -66,6 +66,7 @@ const ENGINE_PACKAGES: &[&str] = &[
     "containerd",
     "runc",
     "tini",
+    "tini-static",
     "docker-ce",
     "docker-ce-cli",
     "docker-ce-rootless-extras",

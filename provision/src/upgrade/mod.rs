@@ -1,0 +1,252 @@
+//! Changing the version of an engine that is in use, up or down, and putting the old one back when the new one is not
+//! well.
+//!
+//! What was there before is written down in the machine itself before anything is changed, packages and all (see
+//! [`before`]): an upgrade that broke off can be finished or taken back from any computer, without a network.
+
+mod before;
+mod health;
+mod plan;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use berth_driver_api::Progress;
+
+use crate::context::Context;
+use crate::facts::Facts;
+use crate::ssh::Session;
+use crate::steps::{self, Step};
+use crate::wanted::{Channel, EngineInfo, Version, Wanted};
+use crate::{Error, Result};
+
+use before::Before;
+pub use plan::Plan;
+use plan::Target;
+
+/// What a user's own check says: nothing, or why the upgrade is no good.
+pub type Verdict = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+/// What the caller has to say while an upgrade is under way.
+pub struct Watch<'a> {
+    /// Where it is told of.
+    pub progress: &'a dyn Progress,
+    /// Called with the title of each step before it is carried out.
+    pub on_step: &'a (dyn Fn(&str) + Send + Sync),
+    /// The user's own check of the upgraded machine, if there is one.
+    pub gate: Option<&'a (dyn Fn() -> Verdict + Send + Sync)>,
+}
+
+/// How an upgrade ended well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upgraded {
+    /// What was to be done.
+    pub plan: Plan,
+    /// The engine as it answers now.
+    pub engine: EngineInfo,
+}
+
+impl Watch<'_> {
+    fn step(&self, title: &str) {
+        self.progress.phase(title);
+        (self.on_step)(title);
+    }
+}
+
+/// Looks whether an engine can be upgraded to what is wanted, and tells what that would do. Changes nothing but the
+/// machine's package lists.
+///
+/// # Errors
+/// What stands in the way, such as [`Error::LittleSpace`] or [`Error::Unhealthy`].
+pub async fn plan(session: &Session, wanted: &Wanted, progress: &dyn Progress) -> Result<Plan> {
+    let mut context = Context::look(session, wanted, progress).await?;
+    progress.phase("Checking what is there");
+    if let Some(before) = Before::read(&context).await? {
+        return Ok(before.plan);
+    }
+    plan::make(&mut context).await.map(|(plan, _)| plan)
+}
+
+/// Brings a machine's engine to another version, keeps its containers running meanwhile where the engine can, checks
+/// that all is well, and otherwise puts the old version back. One that broke off goes on; what `wanted` says of the
+/// version and the channel must be what it said then.
+///
+/// # Errors
+/// [`Error::RolledBack`] if the old version is there again and well; [`Error::NotRolledBack`] if it is not: then both
+/// this and [`roll_back`] can be tried again. Anything else before something was changed.
+pub async fn upgrade(session: &Session, wanted: &Wanted, watch: &Watch<'_>) -> Result<Upgraded> {
+    let mut context = Context::look(session, wanted, watch.progress).await?;
+    watch.step("Checking what is there");
+    let (before, target) = match Before::read(&context).await? {
+        Some(before) => {
+            before.must_be_for(&context)?;
+            let target = Target::again(&mut context, &before.plan).await?;
+            (before, target)
+        }
+        None => {
+            let (plan, target) = plan::make(&mut context).await?;
+            if plan.is_done() {
+                let engine = answer(&mut context).await?;
+                return Ok(Upgraded { plan, engine });
+            }
+            watch.step("Keeping what is there");
+            let before = Before::keep(&context, plan).await?;
+            (before, target)
+        }
+    };
+    match change(&context, &before, target, watch).await {
+        Ok(engine) => {
+            before.done(&context).await?;
+            Ok(Upgraded {
+                plan: before.plan,
+                engine,
+            })
+        }
+        // Nobody knows what the machine did since; it is asked again when it can be.
+        Err(error) if session.is_closed() => Err(error),
+        Err(error) => Err(back(&context, &before, error, watch).await),
+    }
+}
+
+/// Puts the version back that was there before an upgrade that broke off. False if there is none such.
+///
+/// # Errors
+/// [`Error::NotRolledBack`].
+pub async fn roll_back(
+    session: &Session,
+    wanted: &Wanted,
+    watch: &Watch<'_>,
+) -> Result<Option<Plan>> {
+    let context = Context::look(session, wanted, watch.progress).await?;
+    let Some(before) = Before::read(&context).await? else {
+        return Ok(None);
+    };
+    let asked = Error::BrokenOff {
+        host: session.host().to_owned(),
+        to: before.plan.to.clone(),
+    };
+    match back(&context, &before, asked, watch).await {
+        Error::RolledBack { .. } => Ok(Some(before.plan)),
+        error => Err(error),
+    }
+}
+
+/// Installs the new version and looks whether all is well with it.
+async fn change(
+    context: &Context<'_>,
+    before: &Before,
+    target: Target,
+    watch: &Watch<'_>,
+) -> Result<EngineInfo> {
+    // The very version that the plan names, whatever is offered by now.
+    let wanted = Wanted {
+        version: target.version,
+        channel: target.channel,
+        replace: true,
+        ..context.wanted.clone()
+    };
+    let mut context = Context {
+        wanted: &wanted,
+        facts: context.facts.clone(),
+        bundle: target.bundle,
+        engine: None,
+        ..*context
+    };
+    if !context.facts.in_swarm {
+        watch.step("Letting containers outlive the engine");
+        steps::configure::live_restore(&mut context).await?;
+    }
+    if wanted.channel == Channel::Upstream {
+        watch.step(steps::repository::Repository.title());
+        steps::repository::Repository.run(&mut context).await?;
+    }
+    watch.step(steps::install::Install.title());
+    match target.kept {
+        Some(folder) => {
+            let script = context.family.install_files_script(folder);
+            context
+                .packages("installing the kept packages", &script)
+                .await?;
+        }
+        None => steps::install::Install.run(&mut context).await?,
+    }
+    before.hold(&context, before.plan.held).await?;
+    let engine = well(&mut context, before, &before.plan.to, watch).await?;
+    if let Some(gate) = watch.gate {
+        watch.step("Asking the gate");
+        gate().await.map_err(|detail| Error::Unhealthy {
+            host: context.session.host().to_owned(),
+            detail: format!("the gate says no: {detail}"),
+        })?;
+    }
+    Ok(engine)
+}
+
+/// Starts the engine if need be, and looks whether it and its containers are as they should be.
+async fn well(
+    context: &mut Context<'_>,
+    before: &Before,
+    version: &str,
+    watch: &Watch<'_>,
+) -> Result<EngineInfo> {
+    context.facts = Facts::gather(context.session).await?;
+    watch.step(steps::start::Start.title());
+    if !steps::start::Start.done(context).await? {
+        steps::start::Start.run(context).await?;
+    }
+    let mut engine = answer(context).await?;
+    if !plan::is_of(&engine.version, version) {
+        // Some packages leave the engine running that was there before.
+        steps::start::again(context).await?;
+        engine = answer(context).await?;
+    }
+    watch.step("Checking the containers");
+    health::check(context, &engine, version, before).await?;
+    Ok(engine)
+}
+
+async fn answer(context: &mut Context<'_>) -> Result<EngineInfo> {
+    steps::check::Check.run(context).await?;
+    context.engine.clone().ok_or_else(|| Error::Unhealthy {
+        host: context.session.host().to_owned(),
+        detail: "the engine does not answer".into(),
+    })
+}
+
+/// Puts what was there before back, after `why`. The outcome is always an error: which one tells how it went.
+async fn back(context: &Context<'_>, before: &Before, why: Error, watch: &Watch<'_>) -> Error {
+    watch.progress.note(&format!("{why}"));
+    watch.step("Putting the old version back");
+    let host = context.session.host().to_owned();
+    let restored = async {
+        before.restore(context).await?;
+        let wanted = Wanted {
+            version: Version::Any,
+            ..context.wanted.clone()
+        };
+        let mut context = Context {
+            wanted: &wanted,
+            facts: context.facts.clone(),
+            bundle: None,
+            engine: None,
+            ..*context
+        };
+        well(&mut context, before, &before.plan.from, watch).await?;
+        before.forget(&context).await
+    };
+    match restored.await {
+        Ok(()) => Error::RolledBack {
+            host,
+            to: before.plan.to.clone(),
+            from: before.plan.from.clone(),
+            why: Box::new(why),
+        },
+        Err(and) => Error::NotRolledBack {
+            host,
+            to: before.plan.to.clone(),
+            from: before.plan.from.clone(),
+            why: Box::new(why),
+            and: Box::new(and),
+        },
+    }
+}

@@ -1,0 +1,213 @@
+//! What an upgrade would do, found out before anything is changed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::Bundle;
+use crate::context::Context;
+use crate::facts::RELEASE;
+use crate::family::{Source, is_version, without_epoch};
+use crate::steps::{install, repository};
+use crate::wanted::{Channel, Version};
+use crate::{Error, Result};
+
+use super::before::{self, Before};
+use super::health;
+
+/// What must be free below /var: the new packages, the old ones, and both unpacked.
+const SPACE: u64 = 700 << 20;
+
+/// An upgrade of one machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The engine package's version now.
+    pub from: String,
+    /// What it is to be.
+    pub to: String,
+    /// Where that comes from.
+    pub channel: String,
+    /// Whether upgrades of the machine's other packages are to leave it.
+    pub held: bool,
+    /// Whether they leave the one that is there.
+    pub was_held: bool,
+    /// Names of the containers that run, and are to run on.
+    pub containers: Vec<String>,
+}
+
+impl Plan {
+    /// True if that is what is there already.
+    pub fn is_done(&self) -> bool {
+        self.from == self.to && self.held == self.was_held
+    }
+}
+
+/// What is to be installed.
+pub(super) struct Target {
+    pub(super) version: Version,
+    pub(super) channel: Channel,
+    pub(super) bundle: Option<Bundle>,
+    /// The folder of the machine's where its packages are kept since the last upgrade.
+    pub(super) kept: Option<&'static str>,
+}
+
+/// Looks at everything that an upgrade needs.
+pub(super) async fn make(context: &mut Context<'_>) -> Result<(Plan, Target)> {
+    let kind = context.wanted.engine;
+    let host = context.session.host().to_owned();
+    let Some(package) = context.facts.engine(kind).cloned() else {
+        return Err(Error::NothingToUpgrade {
+            host,
+            engine: kind.to_string(),
+        });
+    };
+    if package.name == RELEASE {
+        return Err(Error::Unsupported(
+            "upgrading an engine that came as a static release, since it could not be put back,"
+                .into(),
+        ));
+    }
+    space(context).await?;
+    let engine = super::answer(context).await?;
+    let running = health::running(context, &engine).await?;
+    let bundle = open(context).await?;
+    let (to, kept) = target(context, bundle.as_ref()).await?;
+    let held = match context.wanted.version {
+        Version::Pinned(_) => true,
+        Version::Latest => false,
+        Version::Any => package.held,
+    };
+    let plan = Plan {
+        from: package.version,
+        to: to.clone(),
+        channel: context.wanted.channel.to_string(),
+        held,
+        was_held: package.held,
+        containers: running
+            .into_iter()
+            .map(|container| container.name)
+            .collect(),
+    };
+    let target = Target {
+        version: Version::Pinned(to),
+        channel: context.wanted.channel.clone(),
+        bundle,
+        kept,
+    };
+    Ok((plan, target))
+}
+
+impl Target {
+    /// The target of an upgrade that broke off.
+    pub(super) async fn again(context: &mut Context<'_>, plan: &Plan) -> Result<Self> {
+        let bundle = open(context).await?;
+        let previous = Before::previous(context).await?;
+        Ok(Target {
+            version: Version::Pinned(plan.to.clone()),
+            channel: context.wanted.channel.clone(),
+            kept: previous
+                .filter(|kept| *kept == plan.to && bundle.is_none())
+                .map(|_| before::PREVIOUS_PACKAGES),
+            bundle,
+        })
+    }
+}
+
+async fn open(context: &Context<'_>) -> Result<Option<Bundle>> {
+    let Channel::Bundle(path) = &context.wanted.channel else {
+        return Ok(None);
+    };
+    let wanted = context.wanted;
+    let bundle = Bundle::open(path).await?;
+    let (host, arch) = (context.session.host(), &context.facts.arch);
+    bundle.check(host, context.family, arch, wanted.engine, &wanted.version)?;
+    if bundle.is_programs() {
+        return Err(Error::Unsupported(
+            "upgrading packages to a static release, since they could not be put back,".into(),
+        ));
+    }
+    Ok(Some(bundle))
+}
+
+/// The package version that is wanted, and where it lies if the machine has kept it.
+async fn target(
+    context: &Context<'_>,
+    bundle: Option<&Bundle>,
+) -> Result<(String, Option<&'static str>)> {
+    let (family, kind) = (context.family, context.wanted.engine);
+    if let Some(bundle) = bundle {
+        let version = bundle.version(family, kind);
+        return version
+            .map(|version| (version, None))
+            .ok_or_else(|| Error::VersionNotOffered {
+                host: context.session.host().to_owned(),
+                engine: kind.to_string(),
+                wanted: "any".into(),
+                offered: Vec::new(),
+            });
+    }
+    let wanted = match &context.wanted.version {
+        Version::Pinned(version) => Some(version.as_str()),
+        Version::Any | Version::Latest => None,
+    };
+    if let Some(wanted) = wanted
+        && let Some(kept) = Before::previous(context).await?
+        && is_version(&kept, wanted)
+    {
+        return Ok((kept, Some(before::PREVIOUS_PACKAGES)));
+    }
+    let offered = match context.wanted.channel {
+        Channel::Upstream => {
+            let repository = repository::of(context)?;
+            let key = repository::key(context, &repository).await?;
+            let elsewhere = Some((&repository, &*key));
+            install::offered(context, Source::Upstream, elsewhere, wanted).await
+        }
+        _ => install::offered(context, Source::Distro, None, wanted).await,
+    };
+    offered.map(|version| (version, None))
+}
+
+async fn space(context: &Context<'_>) -> Result<()> {
+    let script = "df -Pk /var | tail -n 1";
+    let output = context.run_root("looking for room", script).await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let free = text.split_ascii_whitespace().nth(3);
+    let Some(free) = free.and_then(|word| word.parse::<u64>().ok()) else {
+        return Ok(());
+    };
+    match free << 10 {
+        free if free < SPACE => Err(Error::LittleSpace {
+            host: context.session.host().to_owned(),
+            free,
+            needed: SPACE,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// True if an engine that says it is `says` is of the package version `package`.
+pub(super) fn is_of(says: &str, package: &str) -> bool {
+    // Some packagers leave their own part out of what the engine says, some put it in.
+    let upstream = |version: &str| {
+        let plain = |c: char| c.is_ascii_digit() || c == '.';
+        let version = without_epoch(version);
+        version
+            .split(|c| !plain(c))
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    upstream(says) == upstream(package)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_engine_says_is_compared_with_its_package() {
+        assert!(is_of("26.1.5+dfsg1", "26.1.5+dfsg1-9+b9"));
+        assert!(is_of("28.5.2", "5:28.5.2-1~debian.13~trixie"));
+        assert!(!is_of("28.5.1", "5:28.5.2-1~debian.13~trixie"));
+        assert!(!is_of("26.1.5", "26.1.50-1"));
+    }
+}

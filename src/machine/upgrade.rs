@@ -1,0 +1,192 @@
+//! Changing the version of a machine's engine, with a way back.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use berth_driver_api::{Progress, process};
+use berth_provision::upgrade::{self, Plan, Verdict, Watch};
+use berth_provision::{EngineInfo, Kind, Version, Wanted};
+
+use super::engine::{EngineChange, check_engine, wanted};
+use super::journal::Journal;
+use super::{Berth, Error, Opened, Record, Result, power};
+
+/// How long a gate may take.
+const GATE: Duration = Duration::from_secs(600);
+
+/// What an upgrade is to do.
+#[derive(Debug, Clone, Default)]
+pub struct UpgradeRequest {
+    /// The version: one that begins with this, or `latest`. Without one the newest that the machine's own wish allows.
+    pub to: Option<String>,
+    /// Another channel from now on.
+    pub channel: Option<String>,
+    /// A command of this computer's shell that has to succeed on the upgraded machine.
+    pub gate: Option<String>,
+}
+
+impl UpgradeRequest {
+    fn change(&self, record: &Record) -> EngineChange {
+        EngineChange {
+            engine: self
+                .to
+                .as_ref()
+                .map(|to| format!("{}@{to}", record.engine.kind)),
+            channel: self.channel.clone(),
+        }
+    }
+
+    async fn wanted(&self, record: &Record) -> Result<Wanted> {
+        let wish = self.change(record).of(&record.engine);
+        check_engine(&wish).await?;
+        let wanted = wanted(&wish)?;
+        if wanted.engine == Kind::None {
+            return Err(Error::NoEngine(record.name.clone()));
+        }
+        Ok(Wanted {
+            version: match wanted.version {
+                Version::Any => Version::Latest,
+                version => version,
+            },
+            settings: record.settings.resolve()?,
+            ..wanted
+        })
+    }
+}
+
+/// Tells what an upgrade of a running machine would do.
+///
+/// # Errors
+/// What stands in its way.
+pub async fn plan_upgrade(
+    berth: &Berth,
+    name: &str,
+    request: &UpgradeRequest,
+    progress: &dyn Progress,
+) -> Result<Plan> {
+    let opened = berth.open(name).await?;
+    let wanted = request.wanted(&opened.record).await?;
+    power::must_run(&opened).await?;
+    let session = opened.connect(power::SSH_DEADLINE).await?;
+    upgrade::plan(&session, &wanted, progress)
+        .await
+        .map_err(Error::provision(name))
+}
+
+/// Upgrades the engine of a running machine, up or down; if it is not well afterwards, the old version is put back. One
+/// that broke off is finished.
+///
+/// # Errors
+/// What stood in its way, or why it was taken back.
+pub async fn upgrade(
+    berth: &Berth,
+    name: &str,
+    request: &UpgradeRequest,
+    progress: &dyn Progress,
+) -> Result<Plan> {
+    berth.record(name)?;
+    let doing = format!("upgrade {name}");
+    let _lock = berth.lock(name, &doing, |who| progress.note(who)).await?;
+    let mut opened = berth.open(name).await?;
+    let wanted = request.wanted(&opened.record).await?;
+    power::must_run(&opened).await?;
+    let mut journal = Journal::begin(&opened.folder.journal(), "upgrade")?;
+    let session = opened.connect(power::SSH_DEADLINE).await?;
+    let reached = |title: &str| {
+        // A journal that cannot be written fails at the next step's own entry.
+        let _ = journal.reached(&format!("upgrade: {title}"));
+    };
+    let gate = request.gate.clone().map(|command| gate(&opened, command));
+    let watch = Watch {
+        progress,
+        on_step: &reached,
+        gate: gate.as_ref().map(|gate| gate as _),
+    };
+    let outcome = upgrade::upgrade(&session, &wanted, &watch).await;
+    let upgraded = match outcome {
+        Ok(upgraded) => upgraded,
+        Err(error) => {
+            let back = matches!(error, berth_provision::Error::RolledBack { .. });
+            journal.failed("upgrade", &error);
+            if back {
+                journal.end()?;
+            }
+            return Err(Error::provision(name)(error));
+        }
+    };
+    opened.record.engine = request.change(&opened.record).of(&opened.record.engine);
+    note(&mut opened.record, &upgraded.engine);
+    journal
+        .always("record", async { opened.record.write(&berth.home) })
+        .await?;
+    power::publish(berth, &opened, &mut journal, progress).await?;
+    journal.end()?;
+    Ok(upgraded.plan)
+}
+
+/// Takes an upgrade back that broke off; `None` if there is none.
+///
+/// # Errors
+/// If the old version cannot be put back.
+pub async fn roll_back(berth: &Berth, name: &str, progress: &dyn Progress) -> Result<Option<Plan>> {
+    berth.record(name)?;
+    let doing = format!("upgrade {name}");
+    let _lock = berth.lock(name, &doing, |who| progress.note(who)).await?;
+    let opened = berth.open(name).await?;
+    let wanted = UpgradeRequest::default().wanted(&opened.record).await?;
+    power::must_run(&opened).await?;
+    let journal = Journal::begin(&opened.folder.journal(), "upgrade")?;
+    let session = opened.connect(power::SSH_DEADLINE).await?;
+    let reached = |title: &str| {
+        let _ = journal.reached(&format!("upgrade: {title}"));
+    };
+    let watch = Watch {
+        progress,
+        on_step: &reached,
+        gate: None,
+    };
+    let plan = upgrade::roll_back(&session, &wanted, &watch)
+        .await
+        .map_err(Error::provision(name))?;
+    journal.end()?;
+    Ok(plan)
+}
+
+fn note(record: &mut Record, engine: &EngineInfo) {
+    if let Some(installed) = &mut record.installed {
+        installed.version.clone_from(&engine.version);
+        installed.socket.clone_from(&engine.socket);
+    }
+}
+
+/// The user's command, told which machine it is about.
+fn gate(opened: &Opened, command: String) -> impl Fn() -> Verdict + Send + Sync + use<> {
+    let name = opened.record.name.clone();
+    let socket = opened.folder.engine_socket();
+    move || {
+        let mut shell = tokio::process::Command::new("sh");
+        shell
+            .args(["-c", &command])
+            .env("BERTH_MACHINE", &name)
+            .env("DOCKER_HOST", format!("unix://{}", socket.display()))
+            .env_remove("DOCKER_CONTEXT")
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        Box::pin(async move {
+            match tokio::time::timeout(GATE, shell.output()).await {
+                Ok(Ok(output)) if output.status.success() => Ok(()),
+                Ok(Ok(output)) => {
+                    let words = process::last_lines(&output.stderr, 4);
+                    let status = output.status;
+                    Err(if words.is_empty() {
+                        status.to_string()
+                    } else {
+                        format!("{words} ({status})")
+                    })
+                }
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err(format!("no answer within {} s", GATE.as_secs())),
+            }
+        })
+    }
+}
