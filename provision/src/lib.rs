@@ -14,6 +14,7 @@ mod facts;
 pub mod family;
 mod openpgp;
 pub mod os;
+mod service;
 pub mod ssh;
 pub mod steps;
 mod upstream;

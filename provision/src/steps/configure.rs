@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use super::{Context, Step};
 use crate::daemon_json::merge;
 use crate::facts::{DAEMON_JSON, RESTART_MARK};
+use crate::wanted::Kind;
 use crate::{Error, Result};
 
 pub(super) struct Configure;
@@ -16,7 +17,8 @@ impl Step for Configure {
     }
 
     async fn done(&self, context: &Context<'_>) -> Result<bool> {
-        Ok(settings(context)?.is_none())
+        // Podman is fine as it comes.
+        Ok(context.wanted.engine != Kind::Docker || settings(context)?.is_none())
     }
 
     async fn run(&self, context: &mut Context<'_>) -> Result<()> {
@@ -24,7 +26,7 @@ impl Step for Configure {
             return Ok(());
         };
         let prefix = context.facts.prefix(context.session)?;
-        let mark = match context.facts.docker_active {
+        let mark = match context.facts.docker.active {
             true => format!("touch {RESTART_MARK}"),
             false => "true".to_owned(),
         };
@@ -38,7 +40,7 @@ impl Step for Configure {
         session
             .write_file_as(prefix, DAEMON_JSON, &settings, 0o644)
             .await?;
-        context.facts.settings_changed |= context.facts.docker_active;
+        context.facts.settings_changed |= context.facts.docker.active;
         context.facts.daemon_json = Some(settings);
         Ok(())
     }
