@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use berth_driver_api::process::last_lines;
 
 use crate::os::{self, Os};
+use crate::service::{Init, Service};
 use crate::ssh::Session;
 use crate::wanted::Kind;
 use crate::{Error, Result, bundle, environment, family};
@@ -34,8 +35,10 @@ pub(crate) struct Facts {
     pub(crate) os: Os,
     pub(crate) arch: String,
     pub(crate) is_root: bool,
-    /// For everyone but root: `Ok` if sudo needs no password, otherwise what it says.
-    pub(crate) sudo: Option<Result<(), String>>,
+    pub(crate) uid: u32,
+    /// For everyone but root: the command before one that is to be root's, if it needs no password; otherwise what
+    /// it says.
+    pub(crate) sudo: Option<Result<&'static str, String>>,
     pub(crate) packages: Vec<Package>,
     /// The content of daemon.json, if there is one.
     pub(crate) daemon_json: Option<Vec<u8>>,
@@ -44,11 +47,11 @@ pub(crate) struct Facts {
     /// Whether the engine's service reads it.
     pub(crate) reads_environment: bool,
     pub(crate) in_swarm: bool,
-    pub(crate) has_systemd: bool,
-    pub(crate) docker_active: bool,
-    /// Whether the engine is only starting: it may have read its settings already.
-    pub(crate) docker_starting: bool,
-    pub(crate) docker_enabled: bool,
+    /// What starts services, if that is known.
+    pub(crate) init: Option<Init>,
+    pub(crate) docker: Service,
+    /// The user's own, if the user is not root.
+    pub(crate) podman: Service,
     /// Whether the engine runs with other settings than those on disk.
     pub(crate) settings_changed: bool,
     /// Whether the user is in the group that may use Docker's socket.
@@ -83,11 +86,20 @@ impl Facts {
         self.packages.iter().find(named)
     }
 
-    /// How to become root there: nothing, or `sudo -n `.
+    /// An engine's service.
+    pub(crate) fn service(&self, kind: Kind) -> Service {
+        match kind {
+            Kind::Docker => self.docker,
+            Kind::Podman => self.podman,
+            Kind::None => Service::default(),
+        }
+    }
+
+    /// How to become root there: nothing, `sudo -n ` or `doas -n `.
     pub(crate) fn prefix(&self, session: &Session) -> Result<&'static str> {
         match &self.sudo {
             _ if self.is_root => Ok(""),
-            Some(Ok(())) => Ok("sudo -n "),
+            Some(Ok(prefix)) => Ok(prefix),
             other => Err(Error::Sudo {
                 host: session.host().to_owned(),
                 user: session.user().to_owned(),
@@ -112,15 +124,19 @@ impl Facts {
             let first = last_lines(bytes(name).get(..256).unwrap_or(bytes(name)), 1);
             first.trim().to_owned()
         };
-        let unit = String::from_utf8_lossy(bytes("docker"));
-        let is_root = word("uid") == "0";
+        let uid = word("uid").parse().ok();
+        let is_root = uid == Some(0);
         Facts {
             os: Os::parse(bytes("os")),
             arch: word("arch"),
             is_root,
+            uid: uid.unwrap_or(u32::MAX),
             sudo: (!is_root).then(|| match word("sudo").as_str() {
-                "ok" => Ok(()),
-                "missing" => Err("sudo is not installed; log in as root, or install it".into()),
+                "sudo" => Ok("sudo -n "),
+                "doas" => Ok("doas -n "),
+                "missing" => {
+                    Err("neither sudo nor doas is installed; log in as root, or install one".into())
+                }
                 words => Err(words.to_owned()),
             }),
             packages: packages(bytes("packages")),
@@ -128,11 +144,14 @@ impl Facts {
             environment: answers.get(&b"environment"[..]).map(|found| found.to_vec()),
             reads_environment: bytes("dropin") == environment::DROP_IN_TEXT.as_bytes(),
             in_swarm: word("swarm") == "yes",
-            has_systemd: answers.contains_key(&b"docker"[..]),
-            docker_active: unit.lines().any(|line| line == "ActiveState=active"),
-            docker_starting: unit.lines().any(|line| line == "ActiveState=activating"),
+            init: match word("init").as_str() {
+                "systemd" => Some(Init::Systemd),
+                "openrc" => Some(Init::OpenRc),
+                _ => None,
+            },
+            docker: Service::parse(bytes("docker")),
+            podman: Service::parse(bytes("podman")),
             settings_changed: word("restart") == "yes",
-            docker_enabled: unit.lines().any(|line| line == "UnitFileState=enabled"),
             in_docker_group: word("groups").split(' ').any(|group| group == "docker"),
             limits: String::from_utf8_lossy(bytes("limits"))
                 .lines()
@@ -162,33 +181,41 @@ fn packages(printed: &[u8]) -> Vec<Package> {
 }
 
 fn script() -> String {
-    let packages: Vec<&str> = family::ALL
+    let mut packages: Vec<&str> = family::ALL
         .iter()
         .map(|family| family.packages_script())
         .collect();
+    // All families with rpm ask the same.
+    packages.dedup();
+    let services = |init: Init| {
+        let of = |kind| format!("m {kind}; {}", init.look_script(kind));
+        format!("{}; {}", of(Kind::Docker), of(Kind::Podman))
+    };
     format!(
         // Each program that is started costs an emulated guest up to a third of a second.
         "export LC_ALL=C; m() {{ printf '\\036%s\\n' \"$1\"; }}; u=$(id -u); r=; \
          m os; head -c {os} /etc/os-release 2>/dev/null || head -c {os} /usr/lib/os-release 2>/dev/null; \
          m arch; uname -m; m uid; echo \"$u\"; \
-         if [ \"$u\" != 0 ]; then m groups; id -nG; m sudo; \
-         if ! command -v sudo >/dev/null; then echo missing; \
-         elif e=$(sudo -n true 2>&1); then echo ok; r='sudo -n'; else echo \"${{e:-it refuses}}\"; fi; fi; \
-         m packages; if read -r v 2>/dev/null <{release}; then echo \"hi {RELEASE} $v\"; fi; {{ {packages}; }}; \
+         if [ \"$u\" != 0 ]; then m groups; id -nG; m sudo; e=missing; \
+         for s in sudo doas; do command -v $s >/dev/null || continue; \
+         if e=$($s -n true 2>&1); then e=$s; r=\"$s -n\"; break; fi; done; echo \"${{e:-it refuses}}\"; fi; \
+         m packages; if [ -e {release} ]; then read -r v <{release}; echo \"hi {RELEASE} $v\"; fi; {{ {packages}; }}; \
          if $r test -e {DAEMON_JSON}; then m daemon; $r head -c {settings} {DAEMON_JSON}; fi; \
          if $r test -e {environment}; then m environment; $r head -c {settings} {environment}; fi; \
          if $r test -e {drop_in}; then m dropin; $r head -c 4096 {drop_in}; fi; \
          m swarm; $r test -e /var/lib/docker/swarm/docker-state.json && echo yes; \
          m restart; test -e {RESTART_MARK} && echo yes; \
          if test -e {LIMITS}; then m limits; head -c 4096 {LIMITS}; fi; \
-         if [ -d /run/systemd/system ]; then m docker; \
-         systemctl show -p ActiveState,UnitFileState docker.service 2>/dev/null; fi; true",
+         if [ -d /run/systemd/system ]; then m init; echo systemd; {systemd}; \
+         elif [ -d /run/openrc ]; then m init; echo openrc; {openrc}; fi; true",
         os = os::SIZE_LIMIT,
         settings = SETTINGS_LIMIT,
         environment = environment::FILE,
         drop_in = environment::DROP_IN,
         release = bundle::PROGRAMS_MARK,
         packages = packages.join("; "),
+        systemd = services(Init::Systemd),
+        openrc = services(Init::OpenRc),
     )
 }
 
@@ -199,19 +226,21 @@ mod tests {
     #[test]
     fn answers_are_told_apart() {
         let facts = Facts::parse(
-            b"\x1eos\nID=debian\n\x1earch\nx86_64\n\x1euid\n1000\n\x1egroups\nme docker\n\x1esudo\nok\n\
+            b"\x1eos\nID=debian\n\x1earch\nx86_64\n\x1euid\n1000\n\x1egroups\nme docker\n\x1esudo\nsudo\n\x1einit\nsystemd\n\
               \x1epackages\nhi  docker.io 26.1.5+dfsg1-9\nrc  podman 5.4\nii  docker-ce 5:28\n\
               \x1edaemon\n{}\x1elimits\none CPU\n\x1eswarm\n\x1edocker\nActiveState=active\nUnitFileState=enabled\n",
         );
         assert_eq!(facts.os.id, "debian");
         assert_eq!(facts.arch, "x86_64");
-        assert!(!facts.is_root && facts.in_docker_group && facts.has_systemd);
-        assert_eq!(facts.sudo, Some(Ok(())));
+        assert!(!facts.is_root && facts.in_docker_group && facts.uid == 1000);
+        assert_eq!(facts.init, Some(Init::Systemd));
+        assert_eq!(facts.sudo, Some(Ok("sudo -n ")));
         let docker = facts.engine(Kind::Docker).unwrap();
         assert!(docker.held && docker.name == "docker.io" && docker.version == "26.1.5+dfsg1-9");
         assert!(facts.engine(Kind::Podman).is_none());
         assert_eq!(facts.daemon_json.as_deref(), Some(&b"{}"[..]));
-        assert!(!facts.in_swarm && facts.docker_active && facts.docker_enabled);
+        assert!(!facts.in_swarm && facts.docker.active && facts.docker.enabled);
+        assert_eq!(facts.podman, Service::default());
         assert_eq!(facts.limits, ["one CPU"]);
     }
 

@@ -17,6 +17,7 @@ mod facts;
 pub mod family;
 mod openpgp;
 pub mod os;
+mod service;
 mod settings;
 pub mod ssh;
 pub mod steps;

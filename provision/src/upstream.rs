@@ -8,6 +8,9 @@ const BASE: &str = "https://download.docker.com";
 /// The key that signs them for apt, as Docker's installation pages name it.
 const APT_KEY: &str = "9DC858229FC7DD38854AE2D88D81803C0EBFCD88";
 
+/// The key that signs them for dnf and zypper.
+const RPM_KEY: &str = "060A61C51B558A7F742B77AAC52FEB6B621E9F35";
+
 /// Longer than any address of a repository.
 const URL_LIMIT: usize = 512;
 
@@ -16,6 +19,7 @@ const URL_LIMIT: usize = 512;
 pub struct Upstream {
     base: String,
     apt_key: String,
+    rpm_key: String,
 }
 
 impl Default for Upstream {
@@ -23,12 +27,13 @@ impl Default for Upstream {
         Upstream {
             base: BASE.to_owned(),
             apt_key: APT_KEY.to_owned(),
+            rpm_key: RPM_KEY.to_owned(),
         }
     }
 }
 
 impl Upstream {
-    /// A mirror at `base`. It must be signed by Docker's key, or by the one with the fingerprint `key`.
+    /// A mirror at `base`. It must be signed by Docker's keys, or by the one with the fingerprint `key`.
     ///
     /// # Errors
     /// [`Error::Word`] if one of them is not what it should be.
@@ -59,7 +64,8 @@ impl Upstream {
                 word: key.chars().take(80).collect(),
                 known: "40 hexadecimal digits",
             })?;
-            upstream.apt_key = fingerprint;
+            upstream.apt_key.clone_from(&fingerprint);
+            upstream.rpm_key = fingerprint;
         }
         Ok(upstream)
     }
@@ -72,6 +78,11 @@ impl Upstream {
     /// The fingerprint of the key for apt.
     pub(crate) fn apt_key(&self) -> &str {
         &self.apt_key
+    }
+
+    /// The fingerprint of the key for dnf and zypper.
+    pub(crate) fn rpm_key(&self) -> &str {
+        &self.rpm_key
     }
 }
 
@@ -87,6 +98,7 @@ mod tests {
         let own = "0123 4567 89ab cdef 0123  4567 89ab cdef 0123 4567";
         let mirror = Upstream::mirror("https://m", Some(own)).unwrap();
         assert_eq!(mirror.apt_key(), "0123456789ABCDEF0123456789ABCDEF01234567");
+        assert_eq!(mirror.rpm_key(), mirror.apt_key());
     }
 
     #[test]

@@ -75,6 +75,18 @@ pub async fn ensure(opened: &Opened) -> Result<()> {
     )))
 }
 
+/// Ends the machine's supervisor, if it has one: what it forwards to has changed.
+///
+/// # Errors
+/// As [`gone`].
+pub async fn end(opened: &Opened) -> Result<()> {
+    let holder = store::holder(&opened.folder.supervisor_lock());
+    if let Some(holder) = holder.filter(|holder| holder.pid > 1) {
+        let _ = kill(Pid::from_raw(holder.pid), Signal::SIGTERM);
+    }
+    gone(opened).await
+}
+
 /// Returns once the supervisor of a machine that is off has left; one that does not is ended.
 ///
 /// # Errors

@@ -32,13 +32,21 @@ pub struct EngineChange {
 
 impl EngineChange {
     pub(super) fn of(&self, wish: &EngineWish) -> EngineWish {
-        let channel = self.channel.as_ref().unwrap_or(&wish.channel);
-        match &self.engine {
-            Some(engine) => EngineWish::parse(engine, channel),
-            None => EngineWish {
-                version: wish.version.clone(),
-                ..EngineWish::parse(&wish.kind, channel)
+        let engine = self.engine.as_deref().unwrap_or(&wish.kind);
+        let mut changed = EngineWish::parse(engine, &wish.channel);
+        if self.engine.is_none() {
+            changed.version.clone_from(&wish.version);
+        }
+        // Another engine does not come from where the one before it did.
+        if changed.kind != wish.kind {
+            changed.channel = DISTRO.to_owned();
+        }
+        match &self.channel {
+            Some(channel) => EngineWish {
+                version: changed.version,
+                ..EngineWish::parse(&changed.kind, channel)
             },
+            None => changed,
         }
     }
 }
@@ -194,6 +202,7 @@ pub(super) async fn install_engine(
         .await
         .map_err(Error::provision(&name));
     let installed = outcome.inspect_err(|error| journal.failed("provision", error))?;
+    let socket = opened.record.engine_socket().map(str::to_owned);
     opened.record.limits = installed.limits;
     opened.record.installed = installed.engine.map(|engine| Installed {
         kind: engine.kind.to_string(),
@@ -203,7 +212,12 @@ pub(super) async fn install_engine(
     });
     journal
         .always("record", async { opened.record.write(&berth.home) })
-        .await
+        .await?;
+    // A supervisor that runs since before forwards to where it was told to.
+    if opened.record.engine_socket() != socket.as_deref() {
+        endpoint::end(opened).await?;
+    }
+    Ok(())
 }
 
 /// Asks a machine which versions of engines it has, and which its channels offer.
@@ -292,5 +306,55 @@ fn upstream() -> Result<Upstream> {
                 "set {REPOSITORY_VARIABLE} too: Docker's own packages bear Docker's key"
             ),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_said_stays_as_it_is() {
+        let wish = EngineWish::parse("docker@28", "upstream");
+        let changed = |engine: Option<&str>, channel: Option<&str>| {
+            let change = EngineChange {
+                engine: engine.map(Into::into),
+                channel: channel.map(Into::into),
+            };
+            let wish = change.of(&wish);
+            (wish.kind, wish.version, wish.channel)
+        };
+        let is = |kind: &str, version: Option<&str>, channel: &str| {
+            (
+                kind.to_owned(),
+                version.map(str::to_owned),
+                channel.to_owned(),
+            )
+        };
+        assert_eq!(changed(None, None), is("docker", Some("28"), "upstream"));
+        assert_eq!(
+            changed(Some("docker@latest"), None),
+            is("docker", Some("latest"), "upstream")
+        );
+        assert_eq!(
+            changed(Some("docker"), None),
+            is("docker", None, "upstream")
+        );
+        assert_eq!(
+            changed(None, Some("distro")),
+            is("docker", Some("28"), "distro")
+        );
+        assert_eq!(changed(Some("podman"), None), is("podman", None, "distro"));
+        assert_eq!(
+            changed(None, Some("bundle:/x")),
+            is("docker", Some("28"), "bundle:/x")
+        );
+    }
+
+    #[test]
+    fn a_bundles_path_holds_in_every_folder() {
+        let wish = EngineWish::parse("docker", "bundle:x.tar");
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(wish.channel, format!("bundle:{}/x.tar", here.display()));
     }
 }

@@ -22,6 +22,9 @@ pub const DISTRO: &str = "distro";
 /// Where Docker Engine listens, before provisioning has looked.
 const DOCKER_SOCKET: &str = "/run/docker.sock";
 
+/// Where root's podman listens.
+const PODMAN_SOCKET: &str = "/run/podman/podman.sock";
+
 /// The record of one machine. Power state and addresses are not in it: they are asked for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
@@ -167,6 +170,7 @@ impl Record {
         match (&self.installed, self.engine.kind.as_str()) {
             (Some(installed), _) => Some(&installed.socket),
             (None, "docker") => Some(DOCKER_SOCKET),
+            (None, "podman") => Some(PODMAN_SOCKET),
             (None, _) => None,
         }
     }

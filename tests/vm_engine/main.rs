@@ -10,9 +10,11 @@ mod vm;
 
 use std::time::Duration;
 
-use berth_provision::Kind;
+use berth_driver_api::Silent;
 use berth_provision::family::{self, Family};
 use berth_provision::os::Os;
+use berth_provision::ssh::{Key, Session, Target};
+use berth_provision::{Kind, Wanted, provision};
 use repository::Repository;
 use serde_json::Value;
 use vm::{Host, Out, Run, image};
@@ -44,6 +46,9 @@ fn an_engine_comes_by_every_channel() {
         "5:28.0.0-1~debian.13~trixie"
     );
     assert_eq!(installed(&versions)["held"], false);
+
+    podman_answers(&host);
+    a_users_own_podman_answers(&host);
 
     drop(repository);
     host.inside(NAME, "ip route del default").ok();
@@ -78,7 +83,7 @@ fn a_bundle_is_made(host: &Host) -> std::path::PathBuf {
         assert!(listed.contains(file), "{listed}");
     }
     // Who makes a bundle keeps what he has.
-    assert_eq!(host.inside(NAME, "ls /usr/sbin/dockerd").run().code, 2);
+    no_engine(host);
     path
 }
 
@@ -101,24 +106,24 @@ fn a_wrong_key_is_refused(host: &Host, repository: &Repository) {
 
 fn a_changed_package_is_not_installed(host: &Host, repository: &Repository) {
     let install = "provision dock --engine docker@27.0 --channel upstream";
-    let undo = repository.change("docker-ce_27.0.3");
     // A mirror in the middle of its own update looks the same: berth tries for minutes.
-    let out = told_of(host, repository, install)
-        .deadline(Duration::from_secs(20))
-        .exits(124);
-    assert!(
-        out.stderr.contains("the mirror is being updated"),
-        "{}",
-        out.stderr
-    );
-    undo();
-    assert_eq!(host.inside(NAME, "ls /usr/bin/dockerd").run().code, 2);
-    let undo = repository.change("Packages");
-    told_of(host, repository, install)
-        .deadline(Duration::from_secs(20))
-        .run();
-    undo();
-    assert_eq!(host.inside(NAME, "ls /usr/bin/dockerd").run().code, 2);
+    for changed in ["Packages", "docker-ce_27.0.3"] {
+        let undo = repository.change(changed);
+        let out = told_of(host, repository, install)
+            .deadline(Duration::from_secs(20))
+            .exits(124);
+        assert!(
+            out.stderr.contains("the mirror is being updated"),
+            "{}",
+            out.stderr
+        );
+        undo();
+        no_engine(host);
+    }
+}
+
+fn no_engine(host: &Host) {
+    assert_eq!(host.inside(NAME, "command -v dockerd").run().stdout, "");
 }
 
 fn a_version_is_held(host: &Host, repository: &Repository) {
@@ -198,7 +203,7 @@ fn kept_files_bring_an_engine_back(host: &Host) {
     as_root(
         "apt-get -y --allow-change-held-packages purge docker.io docker-cli containerd runc tini",
     );
-    assert_eq!(host.inside(NAME, "ls /usr/sbin/dockerd").run().code, 2);
+    no_engine(host);
     let back = as_root(&family.install_files_script("/var/tmp/kept"));
     println!("back in {:.1?}", back.took);
     as_root(
@@ -251,4 +256,65 @@ fn installed(versions: &Value) -> &Value {
 
 fn debian() -> &'static dyn Family {
     family::of(&Os::parse(b"ID=debian"), NAME).unwrap()
+}
+
+/// Podman speaks docker's language on the same socket; whoever is not root gets one of their own.
+fn podman_answers(host: &Host) {
+    let out = host
+        .berth("provision dock --timings --engine podman")
+        .deadline(INSTALL)
+        .ok();
+    println!("podman: {}", out.stderr);
+    assert_eq!(host.row(NAME)["engine"]["kind"], "podman");
+    let told = host.docker("--context dock version").ok().stdout;
+    assert!(told.contains("Podman Engine"), "{told}");
+    let again = host.berth("provision dock").ok();
+    assert!(again.took < Duration::from_secs(20), "{:?}", again.took);
+}
+
+fn a_users_own_podman_answers(host: &Host) {
+    let row = host.row(NAME);
+    host.inside(
+        NAME,
+        "apt-get -qy install sudo >/dev/null && useradd -m -s /bin/bash sailor && \
+         echo 'sailor ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/sailor && \
+         install -d -o sailor -m 0700 ~sailor/.ssh && \
+         cat /root/.ssh/authorized_keys /run/credentials/*/ssh.authorized_keys.root 2>/dev/null >~sailor/.ssh/authorized_keys; \
+         chown sailor ~sailor/.ssh/authorized_keys",
+    )
+    .deadline(INSTALL)
+    .ok();
+    let target = Target {
+        host: row["ssh"]["host"].as_str().unwrap().into(),
+        port: row["ssh"]["port"].as_u64().unwrap().try_into().unwrap(),
+        user: "sailor".into(),
+        key: Key::File(host.machine(NAME).join("id_ed25519")),
+        known_hosts: host.machine(NAME).join("known_hosts"),
+        host_key_alias: Some(format!("{NAME}.berth")),
+        jump: Vec::new(),
+    };
+    let wanted = Wanted {
+        engine: Kind::Podman,
+        ..Wanted::default()
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let engine = runtime.block_on(async {
+        let session = Session::connect(&target, vm::ANSWER).await.unwrap();
+        let installed = provision(&session, &wanted, &Silent, &|_| {})
+            .await
+            .unwrap();
+        let again = provision(&session, &wanted, &Silent, &|step| {
+            assert_eq!(step, "Checking the engine");
+        });
+        assert_eq!(again.await.unwrap(), installed);
+        session.disconnect().await;
+        installed.engine.unwrap()
+    });
+    let uid = host.inside(NAME, "id -u sailor").text();
+    assert_eq!(engine.socket, format!("/run/user/{uid}/podman/podman.sock"));
+    let root = host.inside(
+        NAME,
+        "sudo -iu sailor podman info -f '{{.Host.Security.Rootless}}'",
+    );
+    assert_eq!(root.text(), "true");
 }

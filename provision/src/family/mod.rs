@@ -1,10 +1,18 @@
 //! Families of distributions: what differs between them when an engine is installed. One file a family.
 
+mod alpine;
+mod amazon;
+mod arch;
 mod debian;
+mod dnf;
+mod fedora;
+mod rhel;
+mod suse;
 mod version;
 
 use crate::bundle::Format;
 use crate::os::Os;
+use crate::ssh::quote;
 use crate::upstream::Upstream;
 use crate::wanted::Kind;
 use crate::{Error, Result};
@@ -14,6 +22,29 @@ pub(crate) use version::without_epoch;
 
 /// The longest file that a machine fetches for us.
 const FETCH_LIMIT: usize = 64 * 1024;
+
+/// cloud-init installs packages at the first boot of cloud images.
+const CLOUD_INIT: &str = "command -v cloud-init >/dev/null && timeout 900 cloud-init status --wait >/dev/null 2>&1; true";
+
+/// [`Family::packages_script`] for all that have rpm.
+const RPM_PACKAGES: &str = "command -v rpm >/dev/null && rpm -q --qf '%{NAME} %{EVR}\\n' docker-ce moby-engine docker podman \
+     2>/dev/null | while read -r n v x; do [ -z \"$x\" ] || continue; s=ii; \
+     grep -qsE \"(^|[^a-z-])$n(-[0-9]|\\\"|$)\" /etc/dnf/plugins/versionlock.list /etc/dnf/versionlock.toml /etc/zypp/locks \
+     && s=hi; echo \"$s $n $v\"; done";
+
+/// Shell lines that leave in `$@` the rpm files of a folder, without those of packages, other than `engines`, that the
+/// machine has in a later version.
+fn select_rpms(folder: &str, engines: &str) -> String {
+    format!(
+        "f={folder}; set --; for p in \"$f\"/*.rpm; do \
+         w=$(rpm -qp --qf '%{{NAME}} %{{EVR}}' \"$p\" 2>/dev/null) || exit; n=${{w% *}}; \
+         h=$(rpm -q --qf '%{{EVR}}' \"$n\" 2>/dev/null) || h=; \
+         case \" {engines} \" in *\" $n \"*) ;; *) [ -n \"$h\" ] && \
+         [ \"$(rpm --eval \"%{{lua:print(rpm.vercmp('$h', '${{w#* }}'))}}\")\" = 1 ] && continue;; esac; \
+         set -- \"$@\" \"$p\"; done;",
+        folder = quote(folder),
+    )
+}
 
 /// Which repositories packages come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +158,15 @@ pub enum Verdict {
 }
 
 /// All families.
-pub(crate) const ALL: &[&dyn Family] = &[&debian::Debian];
+pub(crate) const ALL: &[&dyn Family] = &[
+    &debian::Debian,
+    &fedora::FEDORA,
+    &rhel::RHEL,
+    &amazon::AMAZON,
+    &suse::Suse,
+    &arch::Arch,
+    &alpine::Alpine,
+];
 
 /// The family that an operating system belongs to: by its ID, then by what it says it is like.
 ///
@@ -144,7 +183,7 @@ pub fn of(os: &Os, host: &str) -> Result<&'static dyn Family> {
                 "" => "no /etc/os-release that says what it is".into(),
                 name => format!("{name} (ID={})", os.id),
             },
-            known: "Debian, Ubuntu and what is like them",
+            known: "Debian, Ubuntu, Fedora, RHEL, Amazon Linux, SUSE, Arch, Alpine and what is like them",
         })
 }
 
@@ -174,6 +213,19 @@ mod tests {
         let family = |text: &str| of(&Os::parse(text.as_bytes()), "m1").map(Family::name);
         assert_eq!(family("ID=debian").unwrap(), "debian");
         assert_eq!(family("ID=ubuntu\nID_LIKE=debian").unwrap(), "debian");
+        for (text, name) in [
+            ("ID=fedora", "fedora"),
+            ("ID=rocky\nID_LIKE=\"rhel centos fedora\"", "rhel"),
+            ("ID=almalinux\nID_LIKE=\"rhel centos fedora\"", "rhel"),
+            ("ID=eurolinux\nID_LIKE=\"rhel fedora centos\"", "rhel"),
+            ("ID=amzn\nID_LIKE=\"fedora\"", "amazon"),
+            ("ID=opensuse-tumbleweed\nID_LIKE=\"opensuse suse\"", "suse"),
+            ("ID=sles\nID_LIKE=suse", "suse"),
+            ("ID=manjaro\nID_LIKE=arch", "arch"),
+            ("ID=alpine", "alpine"),
+        ] {
+            assert_eq!(family(text).unwrap(), name);
+        }
         assert_eq!(
             family("ID=linuxmint\nID_LIKE=\"ubuntu debian\"").unwrap(),
             "debian"

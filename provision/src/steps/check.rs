@@ -7,13 +7,14 @@ use tokio::time::{Instant, sleep};
 
 use super::{Context, Step};
 use crate::engine::{Engine, Version};
-use crate::wanted::EngineInfo;
+use crate::wanted::{EngineInfo, Kind};
 use crate::{Error, Result};
 
 pub(crate) struct Check;
 
-/// The engine's socket in the machine.
-const SOCKET: &str = "/run/docker.sock";
+/// Where engines listen in the machine.
+const DOCKER: &str = "/run/docker.sock";
+const PODMAN: &str = "/run/podman/podman.sock";
 
 /// The service says that it has started when it has; this is for what comes up beside it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,8 +30,14 @@ impl Step for Check {
     }
 
     async fn run(&self, context: &mut Context<'_>) -> Result<()> {
-        let version = match context.facts.is_root || context.facts.in_docker_group {
-            true => ask(context).await?,
+        let facts = &context.facts;
+        let (socket, may) = match context.wanted.engine {
+            Kind::Podman if facts.is_root => (PODMAN.to_owned(), true),
+            Kind::Podman => (format!("/run/user/{}/podman/podman.sock", facts.uid), true),
+            _ => (DOCKER.to_owned(), facts.is_root || facts.in_docker_group),
+        };
+        let version = match may {
+            true => ask(context, &socket).await?,
             // A group counts from the next login on.
             false => ask_as_root(context).await?,
         };
@@ -38,14 +45,14 @@ impl Step for Check {
             kind: context.wanted.engine,
             version: version.engine,
             api_version: version.api,
-            socket: SOCKET.to_owned(),
+            socket,
         });
         Ok(())
     }
 }
 
-async fn ask(context: &Context<'_>) -> Result<Version> {
-    let engine = Engine::over_ssh(context.session, SOCKET)?;
+async fn ask(context: &Context<'_>, socket: &str) -> Result<Version> {
+    let engine = Engine::over_ssh(context.session, socket)?;
     let deadline = Instant::now() + PATIENCE;
     let mut pause = Duration::from_millis(200);
     loop {
@@ -71,7 +78,7 @@ async fn ask_as_root(context: &Context<'_>) -> Result<Version> {
     match (words.next(), words.next()) {
         (Some(engine), Some(api)) => Ok(Version::of(engine, api)),
         _ => Err(Error::Engine {
-            at: format!("{}:{SOCKET}", context.session.host()),
+            at: format!("{}:{DOCKER}", context.session.host()),
             what: "does not say its version",
             detail: text.chars().take(80).filter(|c| !c.is_control()).collect(),
         }),

@@ -6,6 +6,8 @@ use super::{Context, Step};
 use crate::daemon_json::merge;
 use crate::environment::{self, DROP_IN, DROP_IN_TEXT};
 use crate::facts::{DAEMON_JSON, RESTART_MARK};
+use crate::service::Init;
+use crate::wanted::Kind;
 use crate::{Error, Result};
 
 pub(crate) struct Configure;
@@ -17,6 +19,10 @@ impl Step for Configure {
     }
 
     async fn done(&self, context: &Context<'_>) -> Result<bool> {
+        // Podman is fine as it comes.
+        if context.wanted.engine != Kind::Docker {
+            return Ok(true);
+        }
         let right = settings(context)?.is_none() && environment(context).is_none();
         Ok(right && is_read(context))
     }
@@ -24,7 +30,7 @@ impl Step for Configure {
     async fn run(&self, context: &mut Context<'_>) -> Result<()> {
         let (settings, variables) = (settings(context)?, environment(context));
         let prefix = context.facts.prefix(context.session)?;
-        let has_read = context.facts.docker_active || context.facts.docker_starting;
+        let has_read = context.facts.docker.active || context.facts.docker.starting;
         let mark = match has_read {
             true => format!("touch {RESTART_MARK}"),
             false => "true".to_owned(),
@@ -50,6 +56,11 @@ impl Step for Configure {
             context.facts.environment = Some(variables);
         }
         if !is_read(context) {
+            if context.facts.init != Some(Init::Systemd) {
+                return Err(Error::Unsupported(
+                    "an environment of the engine's without systemd".into(),
+                ));
+            }
             session
                 .write_file_as(prefix, DROP_IN, DROP_IN_TEXT.as_bytes(), 0o644)
                 .await?;
@@ -73,9 +84,11 @@ pub(crate) async fn live_restore(context: &mut Context<'_>) -> Result<()> {
     }
     Configure.run(context).await?;
     // Of what was written this is what an engine takes without being restarted.
-    let reload = "systemctl reload docker.service";
+    let Some(init) = context.facts.init else {
+        return Ok(());
+    };
     context
-        .run_root("having the engine read its settings", reload)
+        .run_root("having the engine read its settings", init.reload_script())
         .await
         .map(drop)
 }

@@ -21,7 +21,8 @@ impl Step for Install {
         let wanted = context.wanted;
         let Some(package) = context.facts.engine(wanted.engine) else {
             // An engine that runs without a package was put there by someone who knows why.
-            return Ok(context.facts.docker_active && wanted.version == Version::Any);
+            let active = context.facts.service(wanted.engine).active;
+            return Ok(active && wanted.version == Version::Any);
         };
         let there = !wanted.replace || is_of(context, package);
         match &wanted.version {
@@ -65,14 +66,12 @@ impl Step for Install {
         if released && to_packages {
             script = format!("{{ {}; }}; {script}", bundle::remove_script());
         }
-        match context.wanted.version {
-            Version::Pinned(_) if to_packages => {
-                script = format!("( {script} ) && {{ {}; }}", family.pin_script(kind));
-            }
-            Version::Latest if to_packages => {
-                script = format!("{{ {}; }}; {script}", family.unpin_script(kind));
-            }
-            _ => {}
+        if to_packages {
+            // What holds a version would hold it against us too.
+            script = format!("{{ {}; }}; ( {script} )", family.unpin_script(kind));
+        }
+        if to_packages && matches!(context.wanted.version, Version::Pinned(_)) {
+            script = format!("{script} && {{ {}; }}", family.pin_script(kind));
         }
         let installed = context.packages("installing the engine", &script).await;
         if let Some(folder) = folder {

@@ -13,13 +13,13 @@ pub(crate) mod start;
 use async_trait::async_trait;
 use berth_driver_api::Progress;
 
+use crate::Result;
 use crate::bundle::Bundle;
 use crate::context::{self, Context};
 use crate::facts::Facts;
 use crate::family;
 use crate::ssh::Session;
 use crate::wanted::{Installed, Kind, Wanted};
-use crate::{Error, Result};
 
 /// One step on the way.
 #[async_trait]
@@ -48,14 +48,13 @@ const STEPS: &[&dyn Step] = &[
 /// and one request. `on_step` is called with the title of each step that was carried out, when it is.
 ///
 /// # Errors
-/// [`Error::Unsupported`] before anything is done; otherwise whatever went wrong. Calling it again goes on from there.
+/// Whatever went wrong. Calling it again goes on from there.
 pub async fn provision(
     session: &Session,
     wanted: &Wanted,
     progress: &dyn Progress,
     on_step: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<Installed> {
-    supported(wanted)?;
     progress.phase("Looking around");
     let facts = Facts::gather(session).await?;
     let mut found = Installed {
@@ -97,11 +96,4 @@ pub async fn provision(
     }
     found.engine = context.engine;
     Ok(found)
-}
-
-fn supported(wanted: &Wanted) -> Result<()> {
-    match (wanted.engine, &wanted.channel) {
-        (Kind::Podman, _) => Err(Error::Unsupported("installing podman".into())),
-        _ => Ok(()),
-    }
 }

@@ -3,21 +3,23 @@
 use async_trait::async_trait;
 
 use super::{Context, Step};
-use crate::environment;
-use crate::facts::{DAEMON_JSON, RESTART_MARK};
+use crate::service::{Init, Service, rootless_script, rootless_start_script};
+use crate::wanted::Kind;
 use crate::{Error, Result};
 
 pub(crate) struct Start;
 
-/// Why a service did not start, in its own words.
-const WORDS: &str = "journalctl -u docker.service -n 15 --no-pager -o cat >&2";
+fn init(context: &Context<'_>) -> Result<Init> {
+    context.facts.init.ok_or_else(|| Error::Lacking {
+        host: context.session.host().to_owned(),
+        what: "systemd or OpenRC",
+        detail: "berth starts engines as their services".into(),
+    })
+}
 
-/// systemd starts nothing that failed to start a few times before, until this.
-const AFRESH: &str = "systemctl reset-failed docker.service docker.socket 2>/dev/null";
-
-/// Starts the engine anew.
+/// Starts Docker anew.
 pub(crate) async fn again(context: &Context<'_>) -> Result<()> {
-    let script = format!("{AFRESH}; systemctl restart docker.service && exit 0; {WORDS}; exit 1");
+    let script = init(context)?.again_script();
     context
         .run_root("restarting the engine", &script)
         .await
@@ -32,35 +34,55 @@ impl Step for Start {
 
     async fn done(&self, context: &Context<'_>) -> Result<bool> {
         let facts = &context.facts;
-        Ok(facts.docker_active && facts.docker_enabled && !facts.settings_changed)
+        let service = facts.service(context.wanted.engine);
+        let changed = context.wanted.engine == Kind::Docker && facts.settings_changed;
+        Ok(service.active && service.enabled && !changed)
     }
 
     async fn run(&self, context: &mut Context<'_>) -> Result<()> {
-        if !context.facts.has_systemd {
-            return Err(Error::Lacking {
-                host: context.session.host().to_owned(),
-                what: "systemd",
-                detail: "berth starts engines as systemd services".into(),
-            });
-        }
-        let script = if context.facts.settings_changed {
-            // Reloading turns live-restore on, so that containers live through the restart that the other
-            // settings need. Settings that the engine does not start with are taken back.
-            format!(
-                "{AFRESH}; systemctl enable -q docker.service; systemctl reload docker.service; \
-                 systemctl restart docker.service && rm -f {RESTART_MARK} && exit 0; {WORDS}; \
-                 for f in {DAEMON_JSON} {environment}; do \
-                 if [ -e \"$f.before-berth\" ]; then mv \"$f.before-berth\" \"$f\"; else rm -f \"$f\"; fi; done; \
-                 {AFRESH}; systemctl restart docker.service && rm -f {RESTART_MARK}; exit 1",
-                environment = environment::FILE,
-            )
-        } else {
-            format!("{AFRESH}; systemctl enable -q --now docker.service && exit 0; {WORDS}; exit 1")
+        let init = init(context)?;
+        let started = Service {
+            active: true,
+            starting: false,
+            enabled: true,
         };
-        context.run_root("starting the engine", &script).await?;
-        context.facts.settings_changed = false;
-        context.facts.docker_active = true;
-        context.facts.docker_enabled = true;
+        match context.wanted.engine {
+            Kind::Podman if !context.facts.is_root => {
+                start_rootless(context).await?;
+                context.facts.podman = started;
+            }
+            Kind::Podman => {
+                let script = init.start_script(Kind::Podman);
+                context.run_root("starting the engine", &script).await?;
+                context.facts.podman = started;
+            }
+            kind => {
+                let script = match context.facts.settings_changed {
+                    true => init.restart_script(),
+                    false => init.start_script(kind),
+                };
+                context.run_root("starting the engine", &script).await?;
+                context.facts.settings_changed = false;
+                context.facts.docker = started;
+            }
+        }
         Ok(())
     }
+}
+
+/// Whoever logs in as someone else than root gets a podman of their own: its socket is no way to become root.
+async fn start_rootless(context: &Context<'_>) -> Result<()> {
+    let allow = rootless_script(context.session.user());
+    context
+        .run_root("letting the user have services", &allow)
+        .await?;
+    let script = format!("export LC_ALL=C; {}", rootless_start_script());
+    context
+        .session
+        .run(
+            "starting the engine",
+            &format!("sh -c {}", crate::ssh::quote(&script)),
+        )
+        .await?;
+    Ok(())
 }

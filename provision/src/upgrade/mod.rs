@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::facts::Facts;
 use crate::ssh::Session;
 use crate::steps::{self, Step};
-use crate::wanted::{Channel, EngineInfo, Version, Wanted};
+use crate::wanted::{Channel, EngineInfo, Kind, Version, Wanted};
 use crate::{Error, Result};
 
 use before::Before;
@@ -195,7 +195,7 @@ async fn well(
         steps::start::Start.run(context).await?;
     }
     let mut engine = answer(context).await?;
-    if !plan::is_of(&engine.version, version) {
+    if engine.kind == Kind::Docker && !plan::is_of(&engine.version, version) {
         // Some packages leave the engine running that was there before.
         steps::start::again(context).await?;
         engine = answer(context).await?;

@@ -13,6 +13,14 @@ const TEST_TOOLS: &[(&str, &str)] = &[
     ("/usr/sbin/sshd", "openssh-server"),
     ("/bin/busybox", "busybox-static"),
     ("/usr/bin/script", "bsdutils"),
+    // Package managers of other distributions, and what makes repositories for them.
+    ("/usr/bin/gpg", "gnupg"),
+    ("/usr/bin/dnf", "dnf"),
+    ("/usr/bin/zypper", "zypper"),
+    ("/usr/bin/rpmbuild", "rpm"),
+    ("/usr/bin/createrepo_c", "createrepo-c"),
+    ("/usr/bin/pacman", "pacman-package-manager"),
+    ("/usr/bin/bsdtar", "libarchive-tools"),
 ];
 
 /// Where the docker client and its compose plugin come from: Debian 12 has the plugin in no suite.

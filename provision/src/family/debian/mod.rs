@@ -139,7 +139,8 @@ impl Debian {
             (Kind::Podman, _) => Packages {
                 versioned: &["podman"],
                 maybe: None,
-                others: &[],
+                // For those who are not root: ids for containers, a network, and a systemd of their own.
+                others: &["uidmap", "slirp4netns", "dbus-user-session"],
                 instead_of: &[],
             },
             (Kind::None, _) => Packages {
@@ -253,7 +254,7 @@ impl Family for Debian {
 
     fn wait_script(&self) -> &'static str {
         // apt's own timers are waited for by its lock.
-        "command -v cloud-init >/dev/null && timeout 900 cloud-init status --wait >/dev/null 2>&1; true"
+        super::CLOUD_INIT
     }
 
     fn install_script(&self, kind: Kind, source: Source, version: Option<&str>) -> String {
