@@ -364,6 +364,53 @@ fn a_berth_that_was_killed_leaves_its_half_to_the_next_one() {
 }
 
 #[test]
+fn a_server_that_sends_more_than_the_rest_is_left() {
+    let world = World::new();
+    let bytes = disk(&world);
+    let (list, count, total) = (sums(&bytes), AtomicUsize::new(0), bytes.len());
+    let server = Server::new(move |request| match request.path.as_str() {
+        "/disk.img" if count.fetch_add(1, Ordering::SeqCst) == 0 => {
+            Answer::file(request, &bytes).cut_after(70_000)
+        }
+        "/disk.img" => Answer::endless_rest(70_000, total),
+        _ => Answer::text(&list),
+    });
+    plain_entry(&world, "some", &server);
+    let ran = world.berth(&["image", "pull", "some"]).code(1);
+    ran.says("it sends more than");
+}
+
+#[test]
+fn a_download_that_was_whole_already_is_only_checked() {
+    let world = World::new();
+    let bytes = disk(&world);
+    let (list, count) = (sums(&bytes), AtomicUsize::new(0));
+    let part = world.path("images/tmp");
+    let server = Server::new(move |request| match request.path.as_str() {
+        "/disk.img" if count.fetch_add(1, Ordering::SeqCst) == 0 => {
+            Answer::file(request, &bytes).cut_after(70_000)
+        }
+        "/disk.img" => {
+            // As if berth had been killed after the last byte.
+            let parts = fs::read_dir(&part)
+                .unwrap()
+                .map(|entry| entry.unwrap().path());
+            let mut parts = parts.filter(|path| path.display().to_string().contains("part-"));
+            let half = parts.find(|path| path.extension().is_none()).unwrap();
+            fs::write(half, &bytes).unwrap();
+            match request.headers["range"].as_str() {
+                "bytes=70000-" => Answer::status(503),
+                _ => Answer::file(request, &bytes),
+            }
+        }
+        _ => Answer::text(&list),
+    });
+    plain_entry(&world, "some", &server);
+    world.berth(&["image", "pull", "some"]).ok();
+    assert_eq!(server.asked_for("/disk.img").len(), 3);
+}
+
+#[test]
 fn a_file_that_changed_meanwhile_is_downloaded_anew() {
     let world = World::new();
     let new = disk(&world);

@@ -137,7 +137,7 @@ impl Client {
                     if failures == MOST_FAILURES {
                         return Err(failed(url, why));
                     }
-                    tracing::debug!("{url}: {why}; trying again");
+                    tracing::debug!("{}: {why}; trying again", shown(url));
                     tokio::time::sleep(Duration::from_millis(250 << failures)).await;
                 }
             }
@@ -172,6 +172,18 @@ impl Client {
                 false => Broken::Passing(words(&error)),
             }
         })?;
+        if response.status() == StatusCode::RANGE_NOT_SATISFIABLE && have > 0 {
+            return match rest_of(&response) {
+                // It was whole already when it broke off.
+                Some(total) if total == have => {
+                    Ok(hashed(Hasher::new(algorithm), part.path()).await?.finish())
+                }
+                _ => {
+                    part.forget()?;
+                    Err(Broken::Passing(answer(response.status())))
+                }
+            };
+        }
         let (begin, total) = span(url, &response, have)?;
         if total > LARGEST_FILE {
             let detail = format!("it is {} GiB long, and berth takes 64", total >> 30);
@@ -219,6 +231,12 @@ fn span(url: &Url, response: &Response, have: u64) -> Result<(u64, u64), Broken>
     }
 }
 
+/// The file's length, where a server has nothing beyond what was asked for: `bytes */10`.
+fn rest_of(response: &Response) -> Option<u64> {
+    let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
+    range.strip_prefix("bytes */")?.parse().ok()
+}
+
 /// `bytes 5-9/10`: where it begins, and how long the whole is.
 fn range_of(text: &str) -> Option<(u64, u64)> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
@@ -237,6 +255,7 @@ async fn receive(
     let mut file = BufWriter::with_capacity(1 << 20, file);
     let mut done = begin;
     let mut broken = None;
+    let response_url = response.url().clone();
     let mut body = response.bytes_stream();
     while let Some(bytes) = body.next().await {
         let bytes = match bytes {
@@ -247,6 +266,10 @@ async fn receive(
             }
         };
         done += bytes.len() as u64;
+        if done > total {
+            let detail = format!("it sends more than the {total} bytes that it spoke of");
+            return Err(failed(response_url, detail).into());
+        }
         hasher.update(&bytes);
         file.write_all(&bytes).await.map_err(Error::io(path))?;
         progress.bytes(done, Some(total));

@@ -45,6 +45,9 @@ pub struct Request {
     pub boot_deadline: Duration,
 }
 
+/// The disk's size in bytes if none is given, for images that berth did not build.
+const CLOUD_DISK: u64 = 20 << 30;
+
 /// Makes a machine, boots it, installs its engine and points a context at it. Whatever fails leaves a machine that
 /// [`resume_create`] continues and `remove` clears; a request that cannot be met leaves nothing.
 ///
@@ -161,7 +164,10 @@ async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Resu
             image::get(berth, request, progress),
             berth.driver_kernel(driver.info())
         )?;
-        spec.disk = request.disk.unwrap_or(image.virtual_size);
+        let cloud = image.user.is_some() && driver.info().capabilities.seed;
+        // Distributors' disks have room for the system only, and grow at the first boot.
+        let usual = if cloud { CLOUD_DISK } else { 0 };
+        spec.disk = request.disk.unwrap_or(image.virtual_size.max(usual));
         if spec.disk < image.virtual_size {
             return Err(Error::BadRequest {
                 what: "--disk".into(),
