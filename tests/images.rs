@@ -725,10 +725,33 @@ hint: nothing of it was kept; compare the digest with the distributor's
             "--digest",
             "md5:00",
         ],
+        &[
+            "create",
+            "web1",
+            "-d",
+            "qemu",
+            "--cloud-init",
+            "/etc/hostname",
+        ],
+        &[
+            "create",
+            "web1",
+            "-d",
+            "qemu",
+            "--image",
+            "ubuntu-24.04",
+            "--cloud-init",
+            "/etc/passwd",
+        ],
+        &["create", "web1", "-d", "uml", "--image", "fedora"],
     ] {
         let ran = world.berth(args);
         assert_ne!(ran.code, 0);
-        all += &format!("$ berth {}\n{}\n", args[..3].join(" "), told(&ran));
+        all += &format!(
+            "$ berth {}\n{}\n",
+            args.join(" ").replace(&digest, "DIGEST"),
+            told(&ran)
+        );
     }
     assert_data_eq!(
         all,
@@ -751,19 +774,31 @@ exit 3
 berth: there is no image debain-13; did you mean debian-13?
 hint: `berth image ls` lists them
 
-$ berth image pull ubuntu-24.04
+$ berth image pull ubuntu-24.04 --digest DIGEST
 exit 2
 berth: --digest goes with one address
 
-$ berth create web1 -d
+$ berth create web1 -d qemu --image debian-13 --digest DIGEST
 exit 2
 berth: --digest: debian-13 is a name; it goes with an address or a path
 
-$ berth create web1 -d
+$ berth create web1 -d qemu --image debian-13 --digest md5:00
 exit 2
 error: invalid value 'md5:00' for '--digest <DIGEST>': a digest is sha256: and 64 hex digits, or sha512: and 128
 
 For more information, try '--help'.
+
+$ berth create web1 -d qemu --cloud-init /etc/hostname
+exit 2
+berth: --cloud-init: debian-13-docker is an image of berth's, which has no cloud-init
+
+$ berth create web1 -d qemu --image ubuntu-24.04 --cloud-init /etc/passwd
+exit 2
+berth: --cloud-init /etc/passwd: it begins with none of #cloud-config, #!, #include, #cloud-boothook, #part-handler, ## template: jinja
+
+$ berth create web1 -d uml --image fedora
+exit 4
+berth: machine web1: the uml driver cannot set up images by cloud-init: it boots those that berth built
 
 
 "#]]
