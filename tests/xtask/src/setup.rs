@@ -13,6 +13,12 @@ const TEST_TOOLS: &[(&str, &str)] = &[
     ("/usr/sbin/sshd", "openssh-server"),
     ("/bin/busybox", "busybox-static"),
     ("/usr/bin/script", "bsdutils"),
+    ("/usr/bin/gpg", "gpg"),
+    ("/usr/bin/gpg-agent", "gpg-agent"),
+    ("/usr/bin/gpgconf", "gpgconf"),
+    ("/usr/bin/gpgv", "gpgv"),
+    ("/usr/bin/xz", "xz-utils"),
+    ("/usr/bin/zstd", "zstd"),
 ];
 
 /// Where the docker client and its compose plugin come from: Debian 12 has the plugin in no suite.
