@@ -158,6 +158,7 @@ fn what_is_not_as_the_distributor_says_is_refused() {
             (_, "/bomb/disk.img") => Answer::file(request, &packed),
             (_, "/text/disk.img") => Answer::text("hello"),
             (_, "/loop/disk.img") => Answer::redirect("/loop/disk.img"),
+            (_, "/downgrade/disk.img") => Answer::redirect("http://example.org/disk.img"),
             (_, "/endless/disk.img") => Answer::endless(),
             _ => Answer::status(403),
         }
@@ -171,6 +172,7 @@ fn what_is_not_as_the_distributor_says_is_refused() {
         "broken",
         "flood",
         "loop",
+        "downgrade",
         "endless",
         "bomb",
         "backed",
@@ -229,6 +231,12 @@ $ berth image pull loop
 exit 1
 berth: the image loop could not be had
   http://127.0.0.1:PORT/loop/disk.img: it redirects more than 8 times
+hint: check the network; what has come is kept, and the same command goes on from there
+
+$ berth image pull downgrade
+exit 1
+berth: the image downgrade could not be had
+  http://127.0.0.1:PORT/downgrade/disk.img: it redirects to plain HTTP
 hint: check the network; what has come is kept, and the same command goes on from there
 
 $ berth image pull endless

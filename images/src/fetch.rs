@@ -43,7 +43,7 @@ const FILE: Duration = Duration::from_secs(6 * 60 * 60);
 /// How often in a row a connection may break before anything came over it.
 const MOST_FAILURES: u32 = 4;
 
-/// A client that follows no redirect from HTTPS to plain HTTP.
+/// A client that follows no redirect from where nobody can change what comes to where anybody on the way can.
 pub(crate) struct Client {
     http: reqwest::Client,
 }
@@ -226,7 +226,9 @@ fn span(url: &Url, response: &Response, have: u64) -> Result<(u64, u64), Broken>
                 _ => Err(failed(url, format!("asked for the rest, it sends {range:?}")).into()),
             }
         }
-        _ if status.is_server_error() => Err(Broken::Passing(answer(status))),
+        _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+            Err(Broken::Passing(answer(status)))
+        }
         _ => Err(failed(url, answer(status)).into()),
     }
 }
@@ -297,8 +299,8 @@ fn redirect(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     if attempt.previous().len() > MOST_REDIRECTS {
         return attempt.error(format!("it redirects more than {MOST_REDIRECTS} times"));
     }
-    if from.is_some_and(|from| from.scheme() == "https") && attempt.url().scheme() != "https" {
-        return attempt.error("it redirects from HTTPS to plain HTTP");
+    if from.is_some_and(is_safe) && !is_safe(attempt.url()) {
+        return attempt.error("it redirects to plain HTTP");
     }
     attempt.follow()
 }
