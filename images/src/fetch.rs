@@ -63,12 +63,17 @@ impl From<Error> for Broken {
 
 impl Client {
     pub(crate) fn new() -> Result<Self> {
+        Client::with_patience(IDLE)
+    }
+
+    /// `idle` is how long a server may send nothing.
+    fn with_patience(idle: Duration) -> Result<Self> {
         // Fails if there is one already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .user_agent(concat!("berth/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
-            .read_timeout(IDLE)
+            .read_timeout(idle)
             .redirect(Policy::custom(redirect))
             .build()
             .map_err(|error| failed("https", words(&error)))?;
@@ -315,9 +320,10 @@ fn words(error: &reqwest::Error) -> String {
     while let Some(next) = cause.source() {
         cause = next;
     }
-    match error.is_timeout() {
-        true => format!("the server was silent for {} s", IDLE.as_secs()),
-        false => cause.to_string(),
+    match (error.is_timeout(), error.is_connect()) {
+        (true, true) => format!("no connection within {} s", CONNECT.as_secs()),
+        (true, false) => "the server was silent for too long".into(),
+        (false, _) => cause.to_string(),
     }
 }
 
@@ -332,6 +338,38 @@ fn failed(url: impl std::fmt::Display, detail: impl std::fmt::Display) -> Error 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_falls_silent_is_left() {
+        use berth_driver_api::Silent;
+        use tokio::io::AsyncReadExt;
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 4096]).await;
+                let head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this";
+                stream.write_all(head).await.unwrap();
+                held.push(stream);
+            }
+        });
+        let store = tempfile::tempdir().unwrap();
+        for folder in ["tmp", "locks"] {
+            std::fs::create_dir(store.path().join(folder)).unwrap();
+        }
+        let url = parse(&format!("http://{address}/disk.img")).unwrap();
+        let mut part = Part::of(store.path(), &url).await.unwrap();
+        let client = Client::with_patience(Duration::from_millis(50)).unwrap();
+        let outcome = client
+            .file(&url, &mut part, Algorithm::Sha256, &Silent)
+            .await;
+        let told = outcome.unwrap_err().to_string();
+        assert!(told.contains("silent"), "{told}");
+        assert_eq!(std::fs::read(part.path()).unwrap(), b"only this");
+        server.abort();
+    }
 
     #[test]
     fn ranges_are_read() {
