@@ -295,6 +295,26 @@ fn sources_are_tried_in_order() {
 }
 
 #[test]
+fn the_newest_version_is_found_by_a_pattern() {
+    let world = World::new();
+    let bytes = disk(&world);
+    let hex = sha256(&bytes);
+    let list = format!("{hex}  os-2026.1-x86_64.qcow2\n{hex}  os-2026.1-x86_64.ova\n");
+    let server = Server::new(move |request| match request.path.as_str() {
+        "/latest/SUMS" => Answer::redirect("/2026.1/SUMS"),
+        "/2026.1/SUMS" => Answer::text(&list),
+        "/2026.1/os-2026.1-x86_64.qcow2" => Answer::file(request, &bytes),
+        _ => Answer::status(404),
+    });
+    let url = format!("{}/latest/os-*-x86_64.qcow2", server.address());
+    let rest = format!("checksums = \"SUMS\"\n[urls]\nx86_64 = [\"{url}\"]\n");
+    entry(&world, "some", &rest);
+    world.berth(&["image", "pull", "some"]).ok();
+    let image = world.berth(&["image", "inspect", "some"]).ok().stdout;
+    assert!(image.contains("/2026.1/os-2026.1-x86_64.qcow2"), "{image}");
+}
+
+#[test]
 fn a_download_goes_on_where_it_broke_off() {
     let world = World::new();
     let bytes = disk(&world);
