@@ -158,6 +158,7 @@ fn what_is_not_as_the_distributor_says_is_refused() {
             (_, "/bomb/disk.img") => Answer::file(request, &packed),
             (_, "/text/disk.img") => Answer::text("hello"),
             (_, "/loop/disk.img") => Answer::redirect("/loop/disk.img"),
+            (_, "/downgrade/disk.img") => Answer::redirect("http://example.org/disk.img"),
             (_, "/endless/disk.img") => Answer::endless(),
             _ => Answer::status(403),
         }
@@ -171,6 +172,7 @@ fn what_is_not_as_the_distributor_says_is_refused() {
         "broken",
         "flood",
         "loop",
+        "downgrade",
         "endless",
         "bomb",
         "backed",
@@ -231,6 +233,12 @@ berth: the image loop could not be had
   http://127.0.0.1:PORT/loop/disk.img: it redirects more than 8 times
 hint: check the network; what has come is kept, and the same command goes on from there
 
+$ berth image pull downgrade
+exit 1
+berth: the image downgrade could not be had
+  http://127.0.0.1:PORT/downgrade/disk.img: it redirects to plain HTTP
+hint: check the network; what has come is kept, and the same command goes on from there
+
 $ berth image pull endless
 exit 1
 berth: the image endless could not be had
@@ -284,6 +292,26 @@ fn sources_are_tried_in_order() {
     world.berth(&["image", "pull", "some"]).ok();
     let image = world.berth(&["image", "inspect", "some"]).ok().stdout;
     assert!(image.contains("/two/disk.img"), "{image}");
+}
+
+#[test]
+fn the_newest_version_is_found_by_a_pattern() {
+    let world = World::new();
+    let bytes = disk(&world);
+    let hex = sha256(&bytes);
+    let list = format!("{hex}  os-2026.1-x86_64.qcow2\n{hex}  os-2026.1-x86_64.ova\n");
+    let server = Server::new(move |request| match request.path.as_str() {
+        "/latest/SUMS" => Answer::redirect("/2026.1/SUMS"),
+        "/2026.1/SUMS" => Answer::text(&list),
+        "/2026.1/os-2026.1-x86_64.qcow2" => Answer::file(request, &bytes),
+        _ => Answer::status(404),
+    });
+    let url = format!("{}/latest/os-*-x86_64.qcow2", server.address());
+    let rest = format!("checksums = \"SUMS\"\n[urls]\nx86_64 = [\"{url}\"]\n");
+    entry(&world, "some", &rest);
+    world.berth(&["image", "pull", "some"]).ok();
+    let image = world.berth(&["image", "inspect", "some"]).ok().stdout;
+    assert!(image.contains("/2026.1/os-2026.1-x86_64.qcow2"), "{image}");
 }
 
 #[test]
@@ -361,6 +389,53 @@ fn a_berth_that_was_killed_leaves_its_half_to_the_next_one() {
             .stdout
             .is_empty()
     );
+}
+
+#[test]
+fn a_server_that_sends_more_than_the_rest_is_left() {
+    let world = World::new();
+    let bytes = disk(&world);
+    let (list, count, total) = (sums(&bytes), AtomicUsize::new(0), bytes.len());
+    let server = Server::new(move |request| match request.path.as_str() {
+        "/disk.img" if count.fetch_add(1, Ordering::SeqCst) == 0 => {
+            Answer::file(request, &bytes).cut_after(70_000)
+        }
+        "/disk.img" => Answer::endless_rest(70_000, total),
+        _ => Answer::text(&list),
+    });
+    plain_entry(&world, "some", &server);
+    let ran = world.berth(&["image", "pull", "some"]).code(1);
+    ran.says("it sends more than");
+}
+
+#[test]
+fn a_download_that_was_whole_already_is_only_checked() {
+    let world = World::new();
+    let bytes = disk(&world);
+    let (list, count) = (sums(&bytes), AtomicUsize::new(0));
+    let part = world.path("images/tmp");
+    let server = Server::new(move |request| match request.path.as_str() {
+        "/disk.img" if count.fetch_add(1, Ordering::SeqCst) == 0 => {
+            Answer::file(request, &bytes).cut_after(70_000)
+        }
+        "/disk.img" => {
+            // As if berth had been killed after the last byte.
+            let parts = fs::read_dir(&part)
+                .unwrap()
+                .map(|entry| entry.unwrap().path());
+            let mut parts = parts.filter(|path| path.display().to_string().contains("part-"));
+            let half = parts.find(|path| path.extension().is_none()).unwrap();
+            fs::write(half, &bytes).unwrap();
+            match request.headers["range"].as_str() {
+                "bytes=70000-" => Answer::status(503),
+                _ => Answer::file(request, &bytes),
+            }
+        }
+        _ => Answer::text(&list),
+    });
+    plain_entry(&world, "some", &server);
+    world.berth(&["image", "pull", "some"]).ok();
+    assert_eq!(server.asked_for("/disk.img").len(), 3);
 }
 
 #[test]
@@ -678,10 +753,33 @@ hint: nothing of it was kept; compare the digest with the distributor's
             "--digest",
             "md5:00",
         ],
+        &[
+            "create",
+            "web1",
+            "-d",
+            "qemu",
+            "--cloud-init",
+            "/etc/hostname",
+        ],
+        &[
+            "create",
+            "web1",
+            "-d",
+            "qemu",
+            "--image",
+            "ubuntu-24.04",
+            "--cloud-init",
+            "/etc/passwd",
+        ],
+        &["create", "web1", "-d", "uml", "--image", "fedora"],
     ] {
         let ran = world.berth(args);
         assert_ne!(ran.code, 0);
-        all += &format!("$ berth {}\n{}\n", args[..3].join(" "), told(&ran));
+        all += &format!(
+            "$ berth {}\n{}\n",
+            args.join(" ").replace(&digest, "DIGEST"),
+            told(&ran)
+        );
     }
     assert_data_eq!(
         all,
@@ -704,19 +802,31 @@ exit 3
 berth: there is no image debain-13; did you mean debian-13?
 hint: `berth image ls` lists them
 
-$ berth image pull ubuntu-24.04
+$ berth image pull ubuntu-24.04 --digest DIGEST
 exit 2
 berth: --digest goes with one address
 
-$ berth create web1 -d
+$ berth create web1 -d qemu --image debian-13 --digest DIGEST
 exit 2
 berth: --digest: debian-13 is a name; it goes with an address or a path
 
-$ berth create web1 -d
+$ berth create web1 -d qemu --image debian-13 --digest md5:00
 exit 2
 error: invalid value 'md5:00' for '--digest <DIGEST>': a digest is sha256: and 64 hex digits, or sha512: and 128
 
 For more information, try '--help'.
+
+$ berth create web1 -d qemu --cloud-init /etc/hostname
+exit 2
+berth: --cloud-init: debian-13-docker is an image of berth's, which has no cloud-init
+
+$ berth create web1 -d qemu --image ubuntu-24.04 --cloud-init /etc/passwd
+exit 2
+berth: --cloud-init /etc/passwd: it begins with none of #cloud-config, #!, #include, #cloud-boothook, #part-handler, ## template: jinja
+
+$ berth create web1 -d uml --image fedora
+exit 4
+berth: machine web1: the uml driver cannot set up images by cloud-init: it boots those that berth built
 
 
 "#]]

@@ -43,7 +43,7 @@ const FILE: Duration = Duration::from_secs(6 * 60 * 60);
 /// How often in a row a connection may break before anything came over it.
 const MOST_FAILURES: u32 = 4;
 
-/// A client that follows no redirect from HTTPS to plain HTTP.
+/// A client that follows no redirect from where nobody can change what comes to where anybody on the way can.
 pub(crate) struct Client {
     http: reqwest::Client,
 }
@@ -63,12 +63,17 @@ impl From<Error> for Broken {
 
 impl Client {
     pub(crate) fn new() -> Result<Self> {
+        Client::with_patience(IDLE)
+    }
+
+    /// `idle` is how long a server may send nothing.
+    fn with_patience(idle: Duration) -> Result<Self> {
         // Fails if there is one already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .user_agent(concat!("berth/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
-            .read_timeout(IDLE)
+            .read_timeout(idle)
             .redirect(Policy::custom(redirect))
             .build()
             .map_err(|error| failed("https", words(&error)))?;
@@ -137,7 +142,7 @@ impl Client {
                     if failures == MOST_FAILURES {
                         return Err(failed(url, why));
                     }
-                    tracing::debug!("{url}: {why}; trying again");
+                    tracing::debug!("{}: {why}; trying again", shown(url));
                     tokio::time::sleep(Duration::from_millis(250 << failures)).await;
                 }
             }
@@ -172,6 +177,18 @@ impl Client {
                 false => Broken::Passing(words(&error)),
             }
         })?;
+        if response.status() == StatusCode::RANGE_NOT_SATISFIABLE && have > 0 {
+            return match rest_of(&response) {
+                // It was whole already when it broke off.
+                Some(total) if total == have => {
+                    Ok(hashed(Hasher::new(algorithm), part.path()).await?.finish())
+                }
+                _ => {
+                    part.forget()?;
+                    Err(Broken::Passing(answer(response.status())))
+                }
+            };
+        }
         let (begin, total) = span(url, &response, have)?;
         if total > LARGEST_FILE {
             let detail = format!("it is {} GiB long, and berth takes 64", total >> 30);
@@ -214,9 +231,17 @@ fn span(url: &Url, response: &Response, have: u64) -> Result<(u64, u64), Broken>
                 _ => Err(failed(url, format!("asked for the rest, it sends {range:?}")).into()),
             }
         }
-        _ if status.is_server_error() => Err(Broken::Passing(answer(status))),
+        _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+            Err(Broken::Passing(answer(status)))
+        }
         _ => Err(failed(url, answer(status)).into()),
     }
+}
+
+/// The file's length, where a server has nothing beyond what was asked for: `bytes */10`.
+fn rest_of(response: &Response) -> Option<u64> {
+    let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
+    range.strip_prefix("bytes */")?.parse().ok()
 }
 
 /// `bytes 5-9/10`: where it begins, and how long the whole is.
@@ -237,6 +262,7 @@ async fn receive(
     let mut file = BufWriter::with_capacity(1 << 20, file);
     let mut done = begin;
     let mut broken = None;
+    let response_url = response.url().clone();
     let mut body = response.bytes_stream();
     while let Some(bytes) = body.next().await {
         let bytes = match bytes {
@@ -247,6 +273,10 @@ async fn receive(
             }
         };
         done += bytes.len() as u64;
+        if done > total {
+            let detail = format!("it sends more than the {total} bytes that it spoke of");
+            return Err(failed(response_url, detail).into());
+        }
         hasher.update(&bytes);
         file.write_all(&bytes).await.map_err(Error::io(path))?;
         progress.bytes(done, Some(total));
@@ -274,8 +304,8 @@ fn redirect(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     if attempt.previous().len() > MOST_REDIRECTS {
         return attempt.error(format!("it redirects more than {MOST_REDIRECTS} times"));
     }
-    if from.is_some_and(|from| from.scheme() == "https") && attempt.url().scheme() != "https" {
-        return attempt.error("it redirects from HTTPS to plain HTTP");
+    if from.is_some_and(is_safe) && !is_safe(attempt.url()) {
+        return attempt.error("it redirects to plain HTTP");
     }
     attempt.follow()
 }
@@ -290,9 +320,10 @@ fn words(error: &reqwest::Error) -> String {
     while let Some(next) = cause.source() {
         cause = next;
     }
-    match error.is_timeout() {
-        true => format!("the server was silent for {} s", IDLE.as_secs()),
-        false => cause.to_string(),
+    match (error.is_timeout(), error.is_connect()) {
+        (true, true) => format!("no connection within {} s", CONNECT.as_secs()),
+        (true, false) => "the server was silent for too long".into(),
+        (false, _) => cause.to_string(),
     }
 }
 
@@ -307,6 +338,38 @@ fn failed(url: impl std::fmt::Display, detail: impl std::fmt::Display) -> Error 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_falls_silent_is_left() {
+        use berth_driver_api::Silent;
+        use tokio::io::AsyncReadExt;
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 4096]).await;
+                let head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this";
+                stream.write_all(head).await.unwrap();
+                held.push(stream);
+            }
+        });
+        let store = tempfile::tempdir().unwrap();
+        for folder in ["tmp", "locks"] {
+            std::fs::create_dir(store.path().join(folder)).unwrap();
+        }
+        let url = parse(&format!("http://{address}/disk.img")).unwrap();
+        let mut part = Part::of(store.path(), &url).await.unwrap();
+        let client = Client::with_patience(Duration::from_millis(50)).unwrap();
+        let outcome = client
+            .file(&url, &mut part, Algorithm::Sha256, &Silent)
+            .await;
+        let told = outcome.unwrap_err().to_string();
+        assert!(told.contains("silent"), "{told}");
+        assert_eq!(std::fs::read(part.path()).unwrap(), b"only this");
+        server.abort();
+    }
 
     #[test]
     fn ranges_are_read() {

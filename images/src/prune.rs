@@ -3,24 +3,35 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
-
 use crate::{Digest, Image, Result, Store, fetch};
 
 /// An image that was just made or used may be on its way into a machine whose record is not written yet.
 const FRESH: Duration = Duration::from_secs(60 * 60);
 
 /// Something that is removed, or would be.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pruned {
     /// What it is, for people.
     pub what: String,
-    /// The image's digest; `None` for a download that broke off.
-    pub digest: Option<Digest>,
     /// What it takes on this computer's disk, in bytes.
     pub size: u64,
-    #[serde(skip)]
-    path: Option<PathBuf>,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    Image(Digest),
+    Download(PathBuf),
+}
+
+impl Pruned {
+    /// The image's digest; `None` for a download that broke off.
+    pub fn digest(&self) -> Option<&Digest> {
+        match &self.kind {
+            Kind::Image(digest) => Some(digest),
+            Kind::Download(_) => None,
+        }
+    }
 }
 
 impl Store {
@@ -36,17 +47,15 @@ impl Store {
                 found.push(Pruned {
                     what: image.os.clone(),
                     size: image.size_on_disk,
-                    digest: Some(image.digest),
-                    path: None,
+                    kind: Kind::Image(image.digest),
                 });
             }
         }
         for (path, size) in fetch::old(&self.folder, Duration::ZERO)? {
             found.push(Pruned {
                 what: "a download that broke off".into(),
-                digest: None,
                 size,
-                path: Some(path),
+                kind: Kind::Download(path),
             });
         }
         Ok(found)
@@ -57,10 +66,9 @@ impl Store {
     /// # Errors
     /// If it cannot be removed.
     pub fn prune(&self, doomed: &Pruned) -> Result<()> {
-        match (&doomed.digest, &doomed.path) {
-            (Some(digest), _) => self.discard(digest),
-            (None, Some(path)) => fetch::discard(path),
-            (None, None) => Ok(()),
+        match &doomed.kind {
+            Kind::Image(digest) => self.discard(digest),
+            Kind::Download(path) => fetch::discard(&self.folder, path),
         }
     }
 }

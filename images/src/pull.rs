@@ -221,8 +221,16 @@ impl Store {
             url: shown(&list),
             detail,
         })?;
+        // The newest version's name is known to where the list came from: `latest` may have led there.
+        let url = match url.path().contains('*') {
+            true => came_from.join(&file).map_err(|error| Error::Download {
+                url: shown(&came_from),
+                detail: error.to_string(),
+            })?,
+            false => url,
+        };
         Ok(Wanted {
-            url: beside(&file)?,
+            url,
             checksum: Some(checksum),
             verified,
         })

@@ -21,8 +21,9 @@ mod nearest;
 
 /// The images of one berth home. Any number of processes may use it at once.
 ///
-/// Layout: `sha256-HEX/{image.toml,disk.qcow2,vmlinux or vmlinuz,initrd}` (a kernel's image has other files), `refs/NAME` with a
-/// digest in it, `locks/`, `tmp/`.
+/// Layout: `sha256-HEX/{image.toml,disk.qcow2,vmlinux or vmlinuz,initrd}` (a kernel's image has others), `refs/NAME` with a
+/// digest in it, `locks/`, `tmp/` with downloads that are not whole yet. `sha256-HEX/used` has the time of the image's last
+/// use.
 #[derive(Clone)]
 pub struct Store {
     pub(crate) folder: PathBuf,

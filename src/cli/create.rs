@@ -55,7 +55,7 @@ pub struct SpecArgs {
     #[arg(long, value_name = "SIZE", default_value = "2G", value_parser = parse_size)]
     memory: u64,
 
-    /// Disk, such as 40G [default: the image's own size, 20G for berth's images]
+    /// Disk, such as 40G [default: the image's own size, at least 20G where berth can grow it]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     disk: Option<u64>,
 

@@ -17,7 +17,7 @@ mod prune;
 /// Look at guest images, build, download and remove them
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Your own recipes lie in ~/.config/berth/recipes/NAME.toml.\n\n\
+    after_help = "Your own recipes and cloud images lie in ~/.config/berth/recipes/NAME.toml.\n\n\
                         Examples:\n  berth image ls\n  berth image build debian-12\n  berth image pull ubuntu-24.04\n  \
                         berth image prune --dry-run\n  berth image rm debian-12"
 )]

@@ -61,6 +61,12 @@ pub async fn examine(berth: &Berth, driver: &str) -> Result<Vec<Check>> {
         checks.push(image_tools(driver.info()));
     }
     checks.push(program(
+        "gpgv",
+        "signatures",
+        Verdict::Poor,
+        "without it, cloud images that their distributors sign are refused",
+    ));
+    checks.push(program(
         "ssh",
         "ssh client",
         Verdict::Bad,

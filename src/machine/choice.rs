@@ -138,7 +138,7 @@ async fn takes(
     request: &Request,
 ) -> berth_driver_api::Result<()> {
     check_options(driver.info(), &request.options)?;
-    image::check(berth, request, driver.info())?;
+    image::check_driver(berth, request, driver.info())?;
     let spec = request.spec(driver.info());
     let record = Record::new(
         &request.name,

@@ -50,6 +50,9 @@ pub struct Request {
     pub boot_deadline: Duration,
 }
 
+/// The disk's size in bytes if none is given, for images that berth did not build.
+const CLOUD_DISK: u64 = 20 << 30;
+
 /// Makes a machine, boots it, installs its engine and points a context at it. Whatever fails leaves a machine that
 /// [`resume_create`] continues and `remove` clears; a request that cannot be met leaves nothing.
 ///
@@ -61,7 +64,7 @@ pub async fn create(berth: &Berth, request: &Request, progress: &dyn Progress) -
     let request = &choice::settle(berth, request, progress).await?;
     let driver = berth.drivers.get(&request.driver).await?;
     check_options(driver.info(), &request.options).map_err(Error::driver(&request.name))?;
-    image::check(berth, request, driver.info()).map_err(Error::driver(&request.name))?;
+    image::check_driver(berth, request, driver.info()).map_err(Error::driver(&request.name))?;
     let user_data = request.cloud_init.as_deref();
     let user_data = user_data.map(seed::user_data).transpose()?;
     berth.home.prepare()?;
@@ -132,6 +135,7 @@ fn check_request(berth: &Berth, request: &Request) -> Result<()> {
             });
         }
     }
+    image::check_wishes(berth, request)?;
     berth.check_contexts_free(&request.name, &request.engine.kind)
 }
 
@@ -168,7 +172,11 @@ async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Resu
             image::get(berth, request, progress),
             berth.driver_kernel(driver.info())
         )?;
-        spec.disk = request.disk.unwrap_or(image.virtual_size);
+        record.cloud_init = image::cloud_init(&image, request, driver.info())
+            .map_err(Error::driver(&request.name))?;
+        // Distributors' disks have room for the system only, and grow at the first boot.
+        let usual = record.cloud_init.as_ref().map_or(0, |_| CLOUD_DISK);
+        spec.disk = request.disk.unwrap_or(image.virtual_size.max(usual));
         if spec.disk < image.virtual_size {
             return Err(Error::BadRequest {
                 what: "--disk".into(),
@@ -186,24 +194,6 @@ async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Resu
         };
         image.mark_used();
         record.image = Some(named(&image));
-        if let Some(user) = image
-            .user
-            .clone()
-            .filter(|_| driver.info().capabilities.seed)
-        {
-            record.cloud_init = Some(CloudInit {
-                user,
-                credentials: image.source.is_none(),
-            });
-        } else if request.cloud_init.is_some() {
-            return Err(Error::BadRequest {
-                what: "--cloud-init".into(),
-                reason: format!(
-                    "{} is an image of berth's, which has no cloud-init",
-                    image.reference
-                ),
-            });
-        }
         record.kernel = kernel.as_ref().map(named);
         let boot = berth
             .boot_image(driver.info(), &image, kernel.as_ref(), progress)
@@ -284,7 +274,8 @@ async fn carry_out(
             .await?;
     }
     let until = power::power_on(&opened, &mut journal, boot_deadline, progress).await?;
-    if opened.record.engine_socket().is_some() {
+    // Not before the end where the engine is still to be installed, and a user to be let in to its group.
+    if opened.record.engine_socket().is_some() && opened.record.cloud_init.is_none() {
         power::open_endpoint(&opened, &mut journal, progress).await?;
     }
     if take_ready_made(berth, &mut opened, &mut journal, progress).await? {

@@ -3,26 +3,87 @@
 use std::path::Path;
 
 use berth_driver_api::{Info, Progress};
-use berth_images::{Image, is_url};
+use berth_images::{Catalog, Image, is_url};
 
-use super::{Berth, Error, Request, Result};
+use super::{Berth, CloudInit, Error, Request, Result};
 
-/// Refuses an image that berth did not build where the driver cannot hand over what sets it up. A file that was
-/// imported may be one of berth's all the same.
-pub(super) fn check(berth: &Berth, request: &Request, info: &Info) -> berth_driver_api::Result<()> {
-    let foreign = request.image.as_deref().is_some_and(|image| {
-        is_url(image)
-            || berth
-                .catalog()
-                .is_ok_and(|catalog| catalog.cloud_image(image).is_some())
-    });
-    if info.capabilities.seed || !(foreign || request.cloud_init.is_some()) {
-        return Ok(());
+/// Refuses wishes that do not go together, before an image is built or downloaded for them.
+///
+/// # Errors
+/// [`Error::BadRequest`].
+pub(super) fn check_wishes(berth: &Berth, request: &Request) -> Result<()> {
+    let catalog = berth.catalog()?;
+    let reference = reference(request, &catalog);
+    let bad = |what: &str, reason: &str| {
+        Err(Error::BadRequest {
+            what: what.to_owned(),
+            reason: format!("{reference} {reason}"),
+        })
+    };
+    if request.digest.is_some() && !is_url(reference) && !reference.contains('/') {
+        return bad("--digest", "is a name; it goes with an address or a path");
     }
-    Err(berth_driver_api::Error::Unsupported {
+    if request.cloud_init.is_some() && catalog.recipe(reference).is_some() {
+        return bad(
+            "--cloud-init",
+            "is an image of berth's, which has no cloud-init",
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a request for an image that berth did not build where the driver cannot hand over what sets it up. A file
+/// that is imported may be one of berth's all the same.
+pub(super) fn check_driver(
+    berth: &Berth,
+    request: &Request,
+    info: &Info,
+) -> berth_driver_api::Result<()> {
+    let foreign = berth.catalog().is_ok_and(|catalog| {
+        let reference = reference(request, &catalog);
+        is_url(reference) || catalog.cloud_image(reference).is_some()
+    });
+    match info.capabilities.seed || !(foreign || request.cloud_init.is_some()) {
+        true => Ok(()),
+        false => Err(no_seed(info)),
+    }
+}
+
+/// How cloud-init sets up machines of `image` by this driver; `None` where credentials do.
+///
+/// # Errors
+/// If nothing could.
+pub(super) fn cloud_init(
+    image: &Image,
+    request: &Request,
+    info: &Info,
+) -> berth_driver_api::Result<Option<CloudInit>> {
+    match &image.user {
+        Some(user) if info.capabilities.seed => Ok(Some(CloudInit {
+            user: user.clone(),
+            credentials: image.source.is_none(),
+        })),
+        Some(_) if image.source.is_some() => Err(no_seed(info)),
+        None if request.cloud_init.is_some() => Err(berth_driver_api::Error::failed(
+            "--cloud-init",
+            format!(
+                "{} is an image of berth's, which has no cloud-init",
+                image.reference
+            ),
+        )),
+        _ => Ok(None),
+    }
+}
+
+fn no_seed(info: &Info) -> berth_driver_api::Error {
+    berth_driver_api::Error::Unsupported {
         driver: info.name.clone(),
         what: "set up images by cloud-init: it boots those that berth built".into(),
-    })
+    }
+}
+
+fn reference<'a>(request: &'a Request, catalog: &'a Catalog) -> &'a str {
+    request.image.as_deref().unwrap_or(catalog.default_name())
 }
 
 /// The image that is asked for, built or downloaded if it is not stored yet.
@@ -36,8 +97,7 @@ pub(super) async fn get(
 ) -> Result<Image> {
     let store = berth.images()?;
     let catalog = berth.catalog()?;
-    let reference = request.image.as_deref();
-    let reference = reference.unwrap_or_else(|| catalog.default_name());
+    let reference = reference(request, &catalog);
     let digest = request.digest.as_ref();
     if is_url(reference) {
         return Ok(store.fetch(reference, digest, false, progress).await?);
@@ -45,12 +105,6 @@ pub(super) async fn get(
     if reference.contains('/') {
         let path = Path::new(reference);
         return Ok(store.import(path, digest, None, progress).await?);
-    }
-    if digest.is_some() {
-        return Err(Error::BadRequest {
-            what: "--digest".into(),
-            reason: format!("{reference} is a name; it goes with an address or a path"),
-        });
     }
     // Said before it is built.
     if catalog

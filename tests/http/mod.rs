@@ -78,9 +78,15 @@ impl Answer {
                 .strip_suffix('-')?
                 .parse()
                 .ok()?;
-            (same && begin < bytes.len()).then_some(begin)
+            same.then_some(begin)
         });
         let total = bytes.len();
+        if from.is_some_and(|begin| begin >= total) {
+            return Answer {
+                head: format!("416 Status\r\nContent-Length: 0\r\nContent-Range: bytes */{total}"),
+                body: Box::new(std::iter::empty()),
+            };
+        }
         let head = match from {
             None => format!("200 OK\r\nContent-Length: {total}"),
             Some(begin) => format!(
@@ -134,6 +140,15 @@ impl Answer {
         Answer {
             head: "200 OK".into(),
             body: Box::new(std::iter::repeat_with(|| vec![b'x'; 1 << 16])),
+        }
+    }
+
+    /// What is said to be the rest of a file from `begin` on, and never ends.
+    pub fn endless_rest(begin: usize, total: usize) -> Answer {
+        let range = format!("bytes {begin}-{}/{total}", total - 1);
+        Answer {
+            head: format!("206 Partial Content\r\nContent-Range: {range}"),
+            body: Answer::endless().body,
         }
     }
 

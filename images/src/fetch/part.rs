@@ -136,13 +136,17 @@ pub(crate) fn old(store: &Path, kept: Duration) -> Result<Vec<(PathBuf, u64)>> {
 /// Removes downloads that broke off long ago.
 pub(crate) fn clear_old(store: &Path) -> Result<()> {
     for (path, _) in old(store, KEPT)? {
-        discard(&path)?;
+        discard(store, &path)?;
     }
     Ok(())
 }
 
-/// Removes a download that [`old`] found.
-pub(crate) fn discard(path: &Path) -> Result<()> {
+/// Removes a download that [`old`] found, unless somebody is at it by now.
+pub(crate) fn discard(store: &Path, path: &Path) -> Result<()> {
+    let name = path.file_name().unwrap_or_default();
+    let Some(_lock) = try_lock(&store.join("locks").join(name))? else {
+        return Ok(());
+    };
     for path in [path, &path.with_extension("version")] {
         remove(path)?;
     }

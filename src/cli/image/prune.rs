@@ -14,10 +14,12 @@ use crate::machine::{Berth, Error, show_size};
 /// Removes what nothing leads to, or tells what that is.
 pub(super) fn run(berth: &Berth, yes: bool, dry_run: bool) -> Result<ExitCode> {
     let store = berth.images()?;
-    let users = users(berth)?;
-    let doomed = store
-        .prunable(&|digest| made_of(&users, digest))
-        .map_err(Error::from)?;
+    let look = || -> Result<Vec<Pruned>> {
+        let users = users(berth)?;
+        let found = store.prunable(&|digest| made_of(&users, digest));
+        Ok(found.map_err(Error::from)?)
+    };
+    let mut doomed = look()?;
     let lines: Vec<String> = doomed.iter().map(told).collect();
     if dry_run || doomed.is_empty() {
         output::lines(lines)?;
@@ -27,17 +29,19 @@ pub(super) fn run(berth: &Berth, yes: bool, dry_run: bool) -> Result<ExitCode> {
         eprintln!("nothing was removed");
         return Ok(ExitCode::from(1));
     }
-    for (pruned, line) in doomed.iter().zip(lines) {
+    // What somebody began to use while the answer was waited for stays.
+    let now = look()?;
+    doomed.retain(|pruned| now.contains(pruned));
+    for pruned in &doomed {
         store.prune(pruned).map_err(Error::from)?;
-        output::line(&line)?;
+        output::line(&told(pruned))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn told(pruned: &Pruned) -> String {
     let digest = pruned
-        .digest
-        .as_ref()
+        .digest()
         .map(|digest| format!("sha256:{} ", digest.short()));
     let size = show_size(pruned.size);
     format!("{}{}, {size}", digest.unwrap_or_default(), pruned.what)
