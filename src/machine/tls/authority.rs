@@ -91,15 +91,12 @@ pub enum Change {
 /// The lock of those who sign.
 ///
 /// # Errors
-/// [`Error::Busy`] if another berth signs for a minute.
+/// [`Error::CaBusy`] if another berth signs for a minute.
 pub async fn lock(home: &Home) -> Result<Lock> {
     store::create_private_folder(&home.ca())?;
     let path = home.ca().join("lock");
     let lock = Lock::take(&path, "certs", LOCK_DEADLINE, |_| {}).await?;
-    lock.map_err(|holder| Error::Busy {
-        name: "certificates".into(),
-        holder,
-    })
+    lock.map_err(|_| Error::CaBusy)
 }
 
 /// The CA that signs, made or replaced first where that is due. Whoever calls has the [`lock`].
@@ -146,8 +143,11 @@ fn make(
     // The key first and the old key last: wherever this breaks off, the file names a CA whose key is there.
     secrets.put(&key_name(&next), made.key.as_bytes())?;
     store::write_private(&home.ca().join("ca.pem"), trust.pem().as_bytes())?;
-    if let Some(retired) = retired {
-        secrets.remove(&key_name(&retired))?;
+    if let Some(retired) = retired
+        && let Err(error) = secrets.remove(&key_name(&retired))
+    {
+        // The new CA signs already; a key that signs nothing any more is not worth a failure.
+        tracing::warn!(%error, "the old CA's key is still there");
     }
     Ok(trust)
 }

@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::forward::Forwarder;
 use super::status::{Board, TlsRow};
-use crate::machine::tls::{Files, client_name, refresh};
+use crate::machine::tls::{Files, client_name, refresh, wish};
 use crate::machine::{Berth, Opened};
 use crate::store::Watch;
 
@@ -40,9 +40,9 @@ pub async fn follow(berth: &Berth, opened: &Opened, forwarder: Forwarder, board:
     };
     let mut endpoint = None;
     loop {
-        // Watched before it is read, so that no change falls between the two. The certificates' folder may not be
-        // there before the first ones are made.
-        let watched = watch_folders(&mut changes, opened);
+        // Watched before it is read, so that no change falls between the two.
+        let there = opened.folder.tls().exists();
+        watch_folders(&mut changes, opened);
         let outcome = adapt(berth, &opened.record.name, &mut endpoint, &forwarder).await;
         if let Err(error) = &outcome {
             tracing::warn!(error, "the TLS endpoint");
@@ -54,7 +54,8 @@ pub async fn follow(berth: &Berth, opened: &Opened, forwarder: Forwarder, board:
             (None, None) => None,
             (address, error) => Some(TlsRow { address, error }),
         });
-        if !watched && watch_folders(&mut changes, opened) {
+        if !there && opened.folder.tls().exists() {
+            // Its first certificates were made just now, and nobody watched.
             continue;
         }
         // A look that comes too often costs a few files read.
@@ -62,14 +63,19 @@ pub async fn follow(berth: &Berth, opened: &Opened, forwarder: Forwarder, board:
     }
 }
 
-/// True if both folders are watched.
-fn watch_folders(changes: &mut Option<Watch>, opened: &Opened) -> bool {
-    changes.as_mut().is_some_and(|watch| {
-        let folder = &opened.folder;
-        let record = watch.folder(folder.path()).is_ok();
+fn watch_folders(changes: &mut Option<Watch>, opened: &Opened) {
+    let Some(watch) = changes else {
+        return;
+    };
+    let tls = opened.folder.tls();
+    for folder in [opened.folder.path(), &tls] {
         // A machine without TLS has no such folder.
-        record && (watch.folder(&folder.tls()).is_ok() || !folder.tls().exists())
-    })
+        if let Err(error) = watch.folder(folder)
+            && folder.exists()
+        {
+            tracing::warn!(%error, "not watched");
+        }
+    }
 }
 
 /// Returns when the record or a certificate was written.
@@ -78,11 +84,9 @@ async fn next_change(changes: &mut Option<Watch>) {
         return std::future::pending().await;
     };
     loop {
-        let Some(name) = watch.next().await else {
-            return;
-        };
+        let name = watch.next().await;
         let name = name.to_string_lossy();
-        if name == "machine.toml" || name.ends_with(".pem") {
+        if name.is_empty() || name == "machine.toml" || name.ends_with(".pem") {
             return;
         }
     }
@@ -96,7 +100,7 @@ async fn adapt(
     forwarder: &Forwarder,
 ) -> Result<(), String> {
     let record = berth.record(name).map_err(|error| error.to_string())?;
-    let Some(wish) = &record.tls else {
+    let Ok(wish) = wish(&record) else {
         close(endpoint).await;
         return Ok(());
     };
