@@ -57,12 +57,11 @@ fn pair(folder: &Path) -> Pair {
 }
 
 /// A client that trusts the machine's CA and shows a certificate.
-fn client(
-    port: u16,
+fn client_config(
     ca: &Path,
     shown: Option<&Pair>,
     versions: &[&'static SupportedProtocolVersion],
-) -> std::io::Result<Client> {
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(ca.join("ca.pem")).unwrap() {
         roots.add(certificate.unwrap()).unwrap();
@@ -71,7 +70,7 @@ fn client(
         .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots);
-    let config = match shown {
+    match shown {
         None => config.with_no_client_auth(),
         Some(pair) => {
             let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes());
@@ -79,7 +78,16 @@ fn client(
             let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
             config.with_client_auth_cert(chain, key).unwrap()
         }
-    };
+    }
+}
+
+fn client(
+    port: u16,
+    ca: &Path,
+    shown: Option<&Pair>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> std::io::Result<Client> {
+    let config = client_config(ca, shown, versions);
     let name = ServerName::try_from("127.0.0.1").unwrap();
     let connection = ClientConnection::new(Arc::new(config), name).unwrap();
     let stream = TcpStream::connect(("127.0.0.1", port))?;
@@ -483,6 +491,23 @@ fn create_opens_an_endpoint_and_a_machine_without_an_engine_has_none() {
     eventually("it listens", || {
         lets_in(&world, "m1", Some(&pair(&files(&world, "m1"))))
     });
+
+    // Elsewhere and under another name, which the certificate then proves.
+    let more = ["--address", "127.0.0.2", "--host", "Build.example.org"];
+    let enable = [&["certs", "enable", "m1"], &more[..]].concat();
+    let url = world.berth(&enable).ok().stdout;
+    let port = url.trim().strip_prefix("tcp://build.example.org:").unwrap();
+    let stream = TcpStream::connect(format!("127.0.0.2:{port}")).unwrap();
+    let folder = files(&world, "m1");
+    for name in ["build.example.org", "127.0.0.2", "m1"] {
+        let config = client_config(&folder, Some(&pair(&folder)), rustls::ALL_VERSIONS);
+        let name = ServerName::try_from(name).unwrap();
+        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+        let stream = TcpStream::connect(stream.peer_addr().unwrap()).unwrap();
+        let answer = ping(StreamOwned::new(connection, stream));
+        assert_eq!(answer.unwrap(), "OK");
+    }
+
     world.create(&["m2"]).ok();
     world
         .berth(&["certs", "enable", "m2"])
