@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::forward::Forwarder;
 use super::status::{Board, TlsRow};
-use crate::machine::tls::{Files, client_name, refresh, wish};
+use crate::machine::tls::{Files, certificate, client_name, refresh, wish};
 use crate::machine::{Berth, Opened};
 use crate::store::Watch;
 
@@ -47,13 +47,7 @@ pub async fn follow(berth: &Berth, opened: &Opened, forwarder: Forwarder, board:
         if let Err(error) = &outcome {
             tracing::warn!(error, "the TLS endpoint");
         }
-        let address = endpoint
-            .as_ref()
-            .map(|endpoint: &Endpoint| endpoint.address);
-        board.tls(match (address, outcome.err()) {
-            (None, None) => None,
-            (address, error) => Some(TlsRow { address, error }),
-        });
+        board.tls(told(endpoint.as_ref(), outcome.err()));
         if !there && opened.folder.tls().exists() {
             // Its first certificates were made just now, and nobody watched.
             continue;
@@ -61,6 +55,17 @@ pub async fn follow(berth: &Berth, opened: &Opened, forwarder: Forwarder, board:
         // A look that comes too often costs a few files read.
         let _ = tokio::time::timeout(LOOK, next_change(&mut changes)).await;
     }
+}
+
+fn told(endpoint: Option<&Endpoint>, error: Option<String>) -> Option<TlsRow> {
+    if endpoint.is_none() && error.is_none() {
+        return None;
+    }
+    Some(TlsRow {
+        address: endpoint.map(|endpoint| endpoint.address),
+        serial: endpoint.and_then(|endpoint| endpoint.serial.clone()),
+        error,
+    })
 }
 
 fn watch_folders(changes: &mut Option<Watch>, opened: &Opened) {
@@ -114,19 +119,20 @@ async fn adapt(
         });
     };
     let config = Arc::new(config::server(&files, client_name(record.id))?);
-    match endpoint {
-        Some(open) if open.address == wish.listen && open.still_trusts(&files.ca) => {
-            open.ca = files.ca;
-            open.config.send_replace(config);
-        }
-        _ => {
-            // The old address is given up before the new one is taken: they may overlap.
-            close(endpoint).await;
-            let opened = Endpoint::open(wish.listen, files.ca, config, forwarder.clone()).await;
-            let opened =
-                opened.map_err(|error| format!("{} is not to be had: {error}", wish.listen))?;
-            *endpoint = Some(opened);
-        }
+    let kept = endpoint
+        .as_ref()
+        .is_some_and(|open| open.address == wish.listen && open.still_trusts(&files.ca));
+    if !kept {
+        // The old address is given up before the new one is taken: they may overlap.
+        close(endpoint).await;
+        let opened = Endpoint::open(wish.listen, config.clone(), forwarder.clone()).await;
+        let opened = opened.map_err(|error| format!("{} is not to be had: {error}", wish.listen));
+        *endpoint = Some(opened?);
+    }
+    if let Some(open) = endpoint {
+        open.serial = certificate(&files.server).map(|found| found.serial);
+        open.ca = files.ca;
+        open.config.send_replace(config);
     }
     renewed.map(drop).map_err(|error| error.to_string())
 }
@@ -143,7 +149,10 @@ async fn close(endpoint: &mut Option<Endpoint>) {
 /// An endpoint that listens; dropping it closes it a moment later.
 struct Endpoint {
     address: SocketAddr,
+    /// The certificates that clients' ones are traced to.
     ca: String,
+    /// The number of its own.
+    serial: Option<String>,
     config: watch::Sender<Arc<ServerConfig>>,
     task: JoinHandle<()>,
 }
@@ -151,7 +160,6 @@ struct Endpoint {
 impl Endpoint {
     async fn open(
         address: SocketAddr,
-        ca: String,
         config: Arc<ServerConfig>,
         forwarder: Forwarder,
     ) -> io::Result<Self> {
@@ -161,7 +169,8 @@ impl Endpoint {
         tracing::info!(%address, "the TLS endpoint listens");
         Ok(Endpoint {
             address,
-            ca,
+            ca: String::new(),
+            serial: None,
             config,
             task,
         })
