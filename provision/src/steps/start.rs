@@ -36,10 +36,11 @@ impl Step for Start {
         }
         let script = if context.facts.settings_changed {
             // Reloading turns live-restore on, so that containers live through the restart that the other
-            // settings need. Settings that the engine does not start with are taken back.
+            // settings need. Variables may be secret: old ones are not kept. Settings that the engine does not start with are taken back.
             format!(
                 "{AFRESH}; systemctl enable -q docker.service; systemctl reload docker.service; \
-                 systemctl restart docker.service && rm -f {RESTART_MARK} && exit 0; {WORDS}; \
+                 systemctl restart docker.service && \
+                 rm -f {RESTART_MARK} {environment}.before-berth && exit 0; {WORDS}; \
                  for f in {DAEMON_JSON} {environment}; do \
                  if [ -e \"$f.before-berth\" ]; then mv \"$f.before-berth\" \"$f\"; else rm -f \"$f\"; fi; done; \
                  {AFRESH}; systemctl restart docker.service && rm -f {RESTART_MARK}; exit 1",
