@@ -103,8 +103,10 @@ impl Init {
             ),
         };
         // Reloading turns live-restore on, so that containers live through the restart that the other settings need.
+        // Variables may be secret: old ones are not kept.
         format!(
-            "{afresh}; {enable}; {reload}; {restart} && rm -f {RESTART_MARK} && exit 0; {words}; \
+            "{afresh}; {enable}; {reload}; {restart} && rm -f {RESTART_MARK} {environment}.before-berth && exit 0; \
+             {words}; \
              for f in {DAEMON_JSON} {environment}; do \
              if [ -e \"$f.before-berth\" ]; then mv \"$f.before-berth\" \"$f\"; else rm -f \"$f\"; fi; done; \
              {afresh}; {restart} && rm -f {RESTART_MARK}; exit 1",

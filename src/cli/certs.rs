@@ -116,7 +116,7 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
             let names = select(berth, selection, super::ASK_DEADLINE).await?;
             let (done, code) = each(&names, screen, async |name: String, task| {
                 tls::disable(berth, &name, &*task).await?;
-                settled(berth, &name, None).await
+                settled(berth, &name).await
             })
             .await;
             output::lines(done.into_iter().map(|(name, ())| name))?;
@@ -143,19 +143,25 @@ async fn enable(berth: &Berth, args: &EnableArgs, screen: &Screen) -> Result<Exi
     };
     let (done, code) = each(&names, screen, async |name: String, task| {
         let record = tls::enable(berth, &name, wish.clone(), &*task).await?;
-        let wish = tls::wish(&record)?;
-        settled(berth, &name, Some(wish.listen)).await?;
-        Ok(wish.url())
+        settled(berth, &name).await?;
+        Ok(tls::wish(&record)?.url())
     })
     .await;
     output::lines(done.into_iter().map(|(_, url)| url))?;
     Ok(code)
 }
 
-/// Waits for the machine's supervisor, if it has one.
-async fn settled(berth: &Berth, name: &str, listen: Option<SocketAddr>) -> Result<()> {
+/// Waits until the machine's supervisor, if it has one, does as the record and the files say.
+async fn settled(berth: &Berth, name: &str) -> Result<()> {
     let folder = berth.home.machine(name);
-    if let Err(trouble) = supervisor::tls_settles(&folder, listen).await {
+    let wanted = match berth.record(name)?.tls {
+        Some(wish) => {
+            let shown = Files::read(&folder)?.and_then(|files| tls::certificate(&files.server));
+            shown.map(|shown| (wish.listen, shown.serial))
+        }
+        None => None,
+    };
+    if let Err(trouble) = supervisor::tls_settles(&folder, wanted).await {
         bail!("machine {name}: {trouble}");
     }
     Ok(())
@@ -179,7 +185,8 @@ async fn renew(
         select(berth, selection, super::ASK_DEADLINE).await?
     };
     let (done, code) = each(&names, screen, async |name: String, _| {
-        Ok(tls::renew(berth, &berth.record(&name)?).await?)
+        tls::renew(berth, &berth.record(&name)?).await?;
+        settled(berth, &name).await
     })
     .await;
     output::lines(done.into_iter().map(|(name, ())| name))?;

@@ -39,7 +39,7 @@ pub fn point_at(berth: &Berth, record: &Record) -> Result<()> {
     let host = berth.endpoint(record)?.host;
     let right =
         found.is_some_and(|context| context.machine == Some(record.id) && context.host == host);
-    // A podman connection tells its own state only when it is opened: it is written each time.
+    // Writing looks after podman's connection as well.
     if !right || is_podman(record) {
         berth.write_contexts(record)?;
     }

@@ -101,6 +101,7 @@ fn of_machine(error: &Error) -> Words {
             FAILED,
             "`berth certs renew --ca` makes a new CA; clients elsewhere then need new files",
         ),
+        Error::CaBusy => hinted(WRONG_STATE, "wait for it, or end that process"),
         Error::Certificate(_) | Error::Secret(_) => plain(FAILED),
         Error::NotRunning { name, .. } => {
             hinted(WRONG_STATE, &format!("`berth start {name}` starts it"))

@@ -3,24 +3,18 @@
 //! A connection has no room for an owner's mark. It is berth's if it leads to the socket of berth's machine of that
 //! name; every other one is left alone.
 
-use std::fs::{self, File, OpenOptions};
+mod lock;
+
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use etcetera::BaseStrategy;
-use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
-use nix::libc;
 use serde_json::{Map, Value, json};
 
 use super::{Error, Result};
 use crate::store;
-
-/// Podman holds its lock while it rewrites the file.
-const LOCK_DEADLINE: Duration = Duration::from_secs(10);
+use lock::Lock;
 
 /// The file holds a few lines a connection (bytes).
 const MAX_SIZE: u64 = 16 << 20;
@@ -226,51 +220,6 @@ fn read(path: &Path) -> Result<Map<String, Value>> {
         path: path.to_owned(),
         reason: error.to_string(),
     })
-}
-
-/// Podman's lock: fcntl(2) on a file beside it. Such a lock is the whole process's, hence the mutex.
-struct Lock {
-    _file: File,
-    _threads: MutexGuard<'static, ()>,
-}
-
-impl Lock {
-    fn take(path: &Path) -> Result<Self> {
-        static THREADS: Mutex<()> = Mutex::new(());
-        let threads = THREADS.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut name = path.as_os_str().to_owned();
-        name.push(".lock");
-        let path = PathBuf::from(name);
-        let file = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(false)
-            .mode(0o644)
-            .open(&path)
-            .map_err(store::Error::io(&path))?;
-        let whole_file = libc::flock {
-            l_type: libc::F_WRLCK as libc::c_short,
-            l_whence: libc::SEEK_SET as libc::c_short,
-            l_start: 0,
-            l_len: 0,
-            l_pid: 0,
-        };
-        let until = Instant::now() + LOCK_DEADLINE;
-        loop {
-            match fcntl(&file, FcntlArg::F_SETLK(&whole_file)) {
-                Ok(_) => break,
-                // Waiting for it has no end of its own, and podman holds it for a moment only.
-                Err(Errno::EACCES | Errno::EAGAIN | Errno::EINTR) if Instant::now() < until => {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                Err(error) => return Err(store::Error::io(&path)(error.into()).into()),
-            }
-        }
-        Ok(Lock {
-            _file: file,
-            _threads: threads,
-        })
-    }
 }
 
 #[cfg(test)]

@@ -83,6 +83,9 @@ pub enum Error {
     /// The CA's key is gone, or the keyring that has it does not answer.
     #[error("the key of berth's CA is not there")]
     CaKeyMissing,
+    /// Another berth process has the CA.
+    #[error("another berth process has been signing certificates for a minute")]
+    CaBusy,
     /// A certificate could not be made or read.
     #[error(transparent)]
     Certificate(#[from] berth_provision::certs::Error),

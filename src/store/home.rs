@@ -50,6 +50,16 @@ impl Home {
         })
     }
 
+    /// A home in a folder of a test's own.
+    #[cfg(test)]
+    pub fn of_test(data: &Path) -> Self {
+        Home {
+            data: data.to_owned(),
+            config: data.join("config"),
+            images: data.join("images"),
+        }
+    }
+
     /// The home folder itself.
     pub fn data(&self) -> &Path {
         &self.data

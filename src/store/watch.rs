@@ -34,11 +34,12 @@ impl Watch {
         added.map(drop).map_err(Error::io(path))
     }
 
-    /// The name of the next file that is put in place; `None` if the system lost count of them.
-    pub async fn next(&mut self) -> Option<OsString> {
+    /// The name of the next file that is put in place; empty if the system lost count of them.
+    pub async fn next(&mut self) -> OsString {
         match self.events.next().await {
-            Some(Ok(event)) => event.name,
-            _ => None,
+            Some(Ok(event)) => event.name.unwrap_or_default(),
+            // It tells nothing any more: whoever waits has a deadline.
+            _ => std::future::pending().await,
         }
     }
 }

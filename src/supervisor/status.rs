@@ -36,6 +36,9 @@ pub struct Status {
 pub struct TlsRow {
     /// Where it listens: `127.0.0.1:42001`; none if it does not.
     pub address: Option<SocketAddr>,
+    /// The number of the certificate that it shows.
+    #[serde(default)]
+    pub serial: Option<String>,
     /// What is wrong with it; none if nothing is.
     pub error: Option<String>,
 }
@@ -64,11 +67,15 @@ impl Status {
     }
 }
 
-/// Waits until a living supervisor has opened the TLS endpoint `wanted`, or closed it.
+/// Waits until a living supervisor has opened the TLS endpoint where `wanted` says, with the certificate of that
+/// number, or has closed it.
 ///
 /// # Errors
 /// What the supervisor says of it, or that it says nothing.
-pub async fn tls_settles(folder: &MachineFolder, wanted: Option<SocketAddr>) -> Result<(), String> {
+pub async fn tls_settles(
+    folder: &MachineFolder,
+    wanted: Option<(SocketAddr, String)>,
+) -> Result<(), String> {
     let begun = Instant::now();
     let mut watch = Watch::new().map_err(|error| error.to_string())?;
     watch
@@ -78,11 +85,11 @@ pub async fn tls_settles(folder: &MachineFolder, wanted: Option<SocketAddr>) -> 
         let Some(status) = Status::read(folder) else {
             return Ok(());
         };
-        let (address, error) = match status.tls {
-            Some(row) => (row.address, row.error),
+        let (serves, error) = match status.tls {
+            Some(row) => (row.address.zip(row.serial), row.error),
             None => (None, None),
         };
-        if address == wanted && error.is_none() {
+        if serves == wanted && error.is_none() {
             return Ok(());
         }
         // What it said before it knew of the change passes by within this time.

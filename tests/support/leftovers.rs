@@ -78,8 +78,11 @@ pub fn lives(pid: i32) -> bool {
     !is_dead(&Path::new("/proc").join(pid.to_string()))
 }
 
+/// A process whose first thread has ended holds its files and locks until its last one has.
 fn is_dead(process: &Path) -> bool {
-    fs::read_to_string(process.join("status")).map_or(true, |status| status.contains("State:\tZ"))
+    let threads = fs::read_dir(process.join("task")).map_or(0, Iterator::count);
+    let status = fs::read_to_string(process.join("status"));
+    threads < 2 && status.map_or(true, |status| status.contains("State:\tZ"))
 }
 
 fn mentions(process: &Path, folder: &str) -> bool {

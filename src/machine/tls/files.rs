@@ -3,8 +3,9 @@
 //! In the machine's `tls` folder lie `ca.pem`, `cert.pem` and `key.pem`, the client's files under the names that docker
 //! looks for (`DOCKER_CERT_PATH`), and `server.pem` with the server's certificate and key.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use berth_provision::certs::{self, Certificate, Pair};
@@ -56,7 +57,13 @@ impl Files {
     /// Writes them. The CA comes first: with both CAs in it, every mixture of old and new is trusted.
     pub(super) fn write(&self, folder: &MachineFolder) -> Result<()> {
         let folder = folder.tls();
-        store::create_private_folder(&folder)?;
+        // Not its parents: a machine that is being removed must not come back.
+        match DirBuilder::new().mode(0o700).create(&folder) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                return Err(store::Error::io(&folder)(error).into());
+            }
+            _ => {}
+        }
         let server = format!("{}{}", self.server.certificate, self.server.key);
         for (name, content) in [
             ("ca.pem", &self.ca),

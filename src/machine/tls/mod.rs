@@ -90,8 +90,10 @@ pub fn client_name(machine: Uuid) -> String {
 /// # Errors
 /// [`Error::NoTls`].
 pub fn wish(record: &Record) -> Result<&TlsWish> {
-    let none = || Error::NoTls(record.name.clone());
-    record.tls.as_ref().ok_or_else(none)
+    // One without a port is on its way to be made.
+    let wish = record.tls.as_ref();
+    wish.filter(|wish| wish.listen.port() != ANY_PORT)
+        .ok_or_else(|| Error::NoTls(record.name.clone()))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub async fn refresh(berth: &Berth, record: &Record) -> Result<bool> {
     {
         return Ok(false);
     }
-    sign(berth, record, Change::IfDue, false).await?;
+    sign(berth, record, false).await?;
     Ok(true)
 }
 
@@ -33,7 +33,7 @@ pub async fn refresh(berth: &Berth, record: &Record) -> Result<bool> {
 /// As [`refresh`].
 pub async fn renew(berth: &Berth, record: &Record) -> Result<()> {
     wish(record)?;
-    sign(berth, record, Change::IfDue, true).await
+    sign(berth, record, true).await
 }
 
 /// Replaces the CA. Every machine's certificates are to be renewed after it.
@@ -49,36 +49,32 @@ pub async fn replace_ca(berth: &Berth, revoke: bool) -> Result<()> {
     open_ca(berth, change).await.map(drop)
 }
 
-async fn sign(berth: &Berth, record: &Record, change: Change, new_keys: bool) -> Result<()> {
+async fn sign(berth: &Berth, record: &Record, new_keys: bool) -> Result<()> {
     let wish = wish(record)?;
     let folder = berth.home.machine(&record.name);
     let _lock = authority::lock(&berth.home).await?;
-    let (ca, trust) = open_ca(berth, change).await?;
+    let (ca, trust) = open_ca(berth, Change::IfDue).await?;
     let now = SystemTime::now();
-    let before = Files::read(&folder)?;
+    let before = Files::read(&folder)?.filter(|_| !new_keys);
     let servers = wish.server_names(&record.name);
+    let server = match before.as_ref().map(|files| &files.server) {
+        Some(pair) if is_right(pair, &servers, &trust, now) => pair.clone(),
+        pair => ca.server(&servers, pair.and_then(usable_key), now)?,
+    };
     let clients = [client_name(record.id)];
-    let pair = |old: Option<&Pair>, names: &[String], server: bool| {
-        if let Some(old) = old.filter(|old| !new_keys && is_right(old, names, &trust, now)) {
-            return Ok(old.clone());
-        }
-        // A key that cannot be read is not kept.
-        let key = old.filter(|old| {
-            !new_keys && certificate(old).is_some_and(|c| certs::is_pair(&c, &old.key))
-        });
-        let key = key.map(|old| old.key.as_str());
-        match server {
-            true => ca.server(names, key, now),
-            false => ca.client(names, key, now),
-        }
+    let client = match before.as_ref().map(|files| &files.client) {
+        Some(pair) if is_right(pair, &clients, &trust, now) => pair.clone(),
+        pair => ca.client(&clients, pair.and_then(usable_key), now)?,
     };
-    let files = Files {
-        server: pair(before.as_ref().map(|files| &files.server), &servers, true)?,
-        client: pair(before.as_ref().map(|files| &files.client), &clients, false)?,
-        ca: trust.pem(),
-    };
-    files.write(&folder)?;
+    let ca = trust.pem();
+    Files { ca, client, server }.write(&folder)?;
     berth.refresh_context(record)
+}
+
+/// The key, unless it is damaged or another certificate's.
+fn usable_key(pair: &Pair) -> Option<&str> {
+    let found = certificate(pair)?;
+    certs::is_pair(&found, &pair.key).then_some(pair.key.as_str())
 }
 
 /// Opens the CA away from the runtime's threads: a keyring may take its time.

@@ -58,7 +58,7 @@ pub async fn disable(berth: &Berth, name: &str, progress: &dyn Progress) -> Resu
     Ok(store::remove_folder(&berth.home.machine(name).tls())?)
 }
 
-/// Gives an endpoint that is new its port and its certificates, and records it.
+/// Gives an endpoint that is new its port and its certificates, in the record too.
 ///
 /// # Errors
 /// If no port is free or nothing can be signed.
@@ -72,9 +72,9 @@ pub async fn prepare(berth: &Berth, record: &mut Record) -> Result<()> {
         wish.listen
             .set_port(port.map_err(Error::driver(&record.name))?);
     }
-    // Recorded last: who reads the record finds the certificates there.
-    refresh(berth, record).await?;
-    record.write(&berth.home)
+    // Recorded first: the supervisor watches both, and would make certificates for the old record anew.
+    record.write(&berth.home)?;
+    refresh(berth, record).await.map(drop)
 }
 
 /// Gives the endpoint's port back, if it was leased.

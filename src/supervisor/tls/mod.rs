@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::forward::Forwarder;
 use super::status::{Board, TlsRow};
-use crate::machine::tls::{Files, client_name, refresh};
+use crate::machine::tls::{Files, certificate, client_name, refresh, wish};
 use crate::machine::{Berth, Opened};
 use crate::store::Watch;
 
@@ -40,21 +40,16 @@ pub async fn follow(berth: &Berth, opened: &Opened, forwarder: Forwarder, board:
     };
     let mut endpoint = None;
     loop {
-        // Watched before it is read, so that no change falls between the two. The certificates' folder may not be
-        // there before the first ones are made.
-        let watched = watch_folders(&mut changes, opened);
+        // Watched before it is read, so that no change falls between the two.
+        let there = opened.folder.tls().exists();
+        watch_folders(&mut changes, opened);
         let outcome = adapt(berth, &opened.record.name, &mut endpoint, &forwarder).await;
         if let Err(error) = &outcome {
             tracing::warn!(error, "the TLS endpoint");
         }
-        let address = endpoint
-            .as_ref()
-            .map(|endpoint: &Endpoint| endpoint.address);
-        board.tls(match (address, outcome.err()) {
-            (None, None) => None,
-            (address, error) => Some(TlsRow { address, error }),
-        });
-        if !watched && watch_folders(&mut changes, opened) {
+        board.tls(told(endpoint.as_ref(), outcome.err()));
+        if !there && opened.folder.tls().exists() {
+            // Its first certificates were made just now, and nobody watched.
             continue;
         }
         // A look that comes too often costs a few files read.
@@ -62,14 +57,30 @@ pub async fn follow(berth: &Berth, opened: &Opened, forwarder: Forwarder, board:
     }
 }
 
-/// True if both folders are watched.
-fn watch_folders(changes: &mut Option<Watch>, opened: &Opened) -> bool {
-    changes.as_mut().is_some_and(|watch| {
-        let folder = &opened.folder;
-        let record = watch.folder(folder.path()).is_ok();
-        // A machine without TLS has no such folder.
-        record && (watch.folder(&folder.tls()).is_ok() || !folder.tls().exists())
+fn told(endpoint: Option<&Endpoint>, error: Option<String>) -> Option<TlsRow> {
+    if endpoint.is_none() && error.is_none() {
+        return None;
+    }
+    Some(TlsRow {
+        address: endpoint.map(|endpoint| endpoint.address),
+        serial: endpoint.and_then(|endpoint| endpoint.serial.clone()),
+        error,
     })
+}
+
+fn watch_folders(changes: &mut Option<Watch>, opened: &Opened) {
+    let Some(watch) = changes else {
+        return;
+    };
+    let tls = opened.folder.tls();
+    for folder in [opened.folder.path(), &tls] {
+        // A machine without TLS has no such folder.
+        if let Err(error) = watch.folder(folder)
+            && folder.exists()
+        {
+            tracing::warn!(%error, "not watched");
+        }
+    }
 }
 
 /// Returns when the record or a certificate was written.
@@ -78,11 +89,9 @@ async fn next_change(changes: &mut Option<Watch>) {
         return std::future::pending().await;
     };
     loop {
-        let Some(name) = watch.next().await else {
-            return;
-        };
+        let name = watch.next().await;
         let name = name.to_string_lossy();
-        if name == "machine.toml" || name.ends_with(".pem") {
+        if name.is_empty() || name == "machine.toml" || name.ends_with(".pem") {
             return;
         }
     }
@@ -96,7 +105,7 @@ async fn adapt(
     forwarder: &Forwarder,
 ) -> Result<(), String> {
     let record = berth.record(name).map_err(|error| error.to_string())?;
-    let Some(wish) = &record.tls else {
+    let Ok(wish) = wish(&record) else {
         close(endpoint).await;
         return Ok(());
     };
@@ -110,19 +119,20 @@ async fn adapt(
         });
     };
     let config = Arc::new(config::server(&files, client_name(record.id))?);
-    match endpoint {
-        Some(open) if open.address == wish.listen && open.still_trusts(&files.ca) => {
-            open.ca = files.ca;
-            open.config.send_replace(config);
-        }
-        _ => {
-            // The old address is given up before the new one is taken: they may overlap.
-            close(endpoint).await;
-            let opened = Endpoint::open(wish.listen, files.ca, config, forwarder.clone()).await;
-            let opened =
-                opened.map_err(|error| format!("{} is not to be had: {error}", wish.listen))?;
-            *endpoint = Some(opened);
-        }
+    let kept = endpoint
+        .as_ref()
+        .is_some_and(|open| open.address == wish.listen && open.still_trusts(&files.ca));
+    if !kept {
+        // The old address is given up before the new one is taken: they may overlap.
+        close(endpoint).await;
+        let opened = Endpoint::open(wish.listen, config.clone(), forwarder.clone()).await;
+        let opened = opened.map_err(|error| format!("{} is not to be had: {error}", wish.listen));
+        *endpoint = Some(opened?);
+    }
+    if let Some(open) = endpoint {
+        open.serial = certificate(&files.server).map(|found| found.serial);
+        open.ca = files.ca;
+        open.config.send_replace(config);
     }
     renewed.map(drop).map_err(|error| error.to_string())
 }
@@ -139,7 +149,10 @@ async fn close(endpoint: &mut Option<Endpoint>) {
 /// An endpoint that listens; dropping it closes it a moment later.
 struct Endpoint {
     address: SocketAddr,
+    /// The certificates that clients' ones are traced to.
     ca: String,
+    /// The number of its own.
+    serial: Option<String>,
     config: watch::Sender<Arc<ServerConfig>>,
     task: JoinHandle<()>,
 }
@@ -147,7 +160,6 @@ struct Endpoint {
 impl Endpoint {
     async fn open(
         address: SocketAddr,
-        ca: String,
         config: Arc<ServerConfig>,
         forwarder: Forwarder,
     ) -> io::Result<Self> {
@@ -157,7 +169,8 @@ impl Endpoint {
         tracing::info!(%address, "the TLS endpoint listens");
         Ok(Endpoint {
             address,
-            ca,
+            ca: String::new(),
+            serial: None,
             config,
             task,
         })

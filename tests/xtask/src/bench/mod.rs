@@ -8,6 +8,7 @@ mod first;
 mod idle;
 mod socket;
 mod stock;
+mod tls;
 mod uml;
 mod world;
 
@@ -32,6 +33,11 @@ const BENCHES: &[Bench] = &[
         name: "socket",
         about: "the engine's socket, the supervisor and the program's size",
         run: socket::run,
+    },
+    Bench {
+        name: "tls",
+        about: "the TLS endpoint against the unix socket",
+        run: tls::run,
     },
     Bench {
         name: "uml",
