@@ -12,8 +12,8 @@ use super::engine::{check_engine, install_engine, take_ready_made};
 use super::journal::{self, Journal};
 use super::tls::{self, TlsWish};
 use super::{
-    Berth, CloudInit, DISTRO, EngineSettings, EngineWish, Error, ImageRef, Opened, Record, Result,
-    check_name, choice, identity, image, power, seed, show_size,
+    Berth, DISTRO, EngineSettings, EngineWish, Error, ImageRef, Opened, Record, Result, check_name,
+    choice, identity, image, power, seed, show_size,
 };
 use crate::store::{self, Lock, create_private_folder};
 
