@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use berth_driver_api::{Progress, process};
 use berth_provision::upgrade::{self, Plan, Verdict, Watch};
-use berth_provision::{EngineInfo, Kind, Version, Wanted};
+use berth_provision::{Channel, EngineInfo, Kind, Version, Wanted};
 
 use super::engine::{EngineChange, check_engine, wanted};
 use super::journal::Journal;
@@ -36,6 +36,10 @@ impl UpgradeRequest {
         }
     }
 
+    fn takes_what_is_there(&self, channel: &Channel) -> bool {
+        self.to.is_none() && matches!(channel, Channel::Bundle(_))
+    }
+
     async fn wanted(&self, record: &Record) -> Result<Wanted> {
         let wish = self.change(record).of(&record.engine);
         check_engine(&wish).await?;
@@ -45,6 +49,8 @@ impl UpgradeRequest {
         }
         Ok(Wanted {
             version: match wanted.version {
+                // A bundle has one.
+                _ if self.takes_what_is_there(&wanted.channel) => Version::Any,
                 Version::Any => Version::Latest,
                 version => version,
             },
@@ -114,14 +120,19 @@ pub async fn upgrade(
             return Err(Error::provision(name)(error));
         }
     };
-    opened.record.engine = request.change(&opened.record).of(&opened.record.engine);
+    let plan = upgraded.plan;
+    let mut wish = request.change(&opened.record).of(&opened.record.engine);
+    if request.takes_what_is_there(&wanted.channel) {
+        wish.version = plan.held.then(|| plan.to.clone());
+    }
+    opened.record.engine = wish;
     note(&mut opened.record, &upgraded.engine);
     journal
         .always("record", async { opened.record.write(&berth.home) })
         .await?;
     power::publish(berth, &opened, &mut journal, progress).await?;
     journal.end()?;
-    Ok(upgraded.plan)
+    Ok(plan)
 }
 
 /// Takes an upgrade back that broke off; `None` if there is none.

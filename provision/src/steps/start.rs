@@ -17,6 +17,16 @@ fn init(context: &Context<'_>) -> Result<Init> {
     })
 }
 
+/// True if Docker runs from a program that is no longer the one on the disk.
+pub(crate) async fn is_replaced(context: &Context<'_>) -> Result<bool> {
+    let script = "readlink /proc/$(cat /run/docker.pid)/exe 2>/dev/null; true";
+    let output = context
+        .run_root("looking at the engine's process", script)
+        .await?;
+    // Of proc_pid_exe(5).
+    Ok(output.stdout.trim_ascii_end().ends_with(b" (deleted)"))
+}
+
 /// Starts Docker anew.
 pub(crate) async fn again(context: &Context<'_>) -> Result<()> {
     let script = init(context)?.again_script();

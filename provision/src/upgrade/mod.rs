@@ -194,12 +194,11 @@ async fn well(
     if !steps::start::Start.done(context).await? {
         steps::start::Start.run(context).await?;
     }
-    let mut engine = answer(context).await?;
-    if engine.kind == Kind::Docker && !plan::is_of(&engine.version, version) {
-        // Some packages leave the engine running that was there before.
+    // Some packages leave the engine running that was there before.
+    if context.wanted.engine == Kind::Docker && steps::start::is_replaced(context).await? {
         steps::start::again(context).await?;
-        engine = answer(context).await?;
     }
+    let engine = answer(context).await?;
     watch.step("Checking the containers");
     health::check(context, &engine, version, before).await?;
     Ok(engine)
