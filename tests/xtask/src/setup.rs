@@ -13,6 +13,7 @@ const TEST_TOOLS: &[(&str, &str)] = &[
     ("/usr/sbin/sshd", "openssh-server"),
     ("/bin/busybox", "busybox-static"),
     ("/usr/bin/script", "bsdutils"),
+    ("/usr/bin/curl", "curl"),
     // Package managers of other distributions, and what makes repositories for them.
     ("/usr/bin/gpg", "gnupg"),
     ("/usr/bin/dnf", "dnf"),
