@@ -26,11 +26,14 @@ const FETCH_LIMIT: usize = 64 * 1024;
 /// cloud-init installs packages at the first boot of cloud images.
 const CLOUD_INIT: &str = "command -v cloud-init >/dev/null && timeout 900 cloud-init status --wait >/dev/null 2>&1; true";
 
-/// [`Family::packages_script`] for all that have rpm.
-const RPM_PACKAGES: &str = "command -v rpm >/dev/null && rpm -q --qf '%{NAME} %{EVR}\\n' docker-ce moby-engine docker podman \
+/// [`Family::packages_script`] for all that have rpm. Where it is installed and nothing by it, it would leave an empty
+/// database in the user's home.
+const RPM_PACKAGES: &str = "for d in /usr/lib/sysimage/rpm /var/lib/rpm; do \
+     [ -e $d/rpmdb.sqlite ] || [ -e $d/Packages.db ] || [ -e $d/Packages ] || continue; \
+     rpm --dbpath $d -q --qf '%{NAME} %{EVR}\\n' docker-ce moby-engine docker podman \
      2>/dev/null | while read -r n v x; do [ -z \"$x\" ] || continue; s=ii; \
      grep -qsE \"(^|[^a-z-])$n(-[0-9]|\\\"|$)\" /etc/dnf/plugins/versionlock.list /etc/dnf/versionlock.toml /etc/zypp/locks \
-     && s=hi; echo \"$s $n $v\"; done";
+     && s=hi; echo \"$s $n $v\"; done; break; done";
 
 /// Shell lines that leave in `$@` the rpm files of a folder, without those of packages, other than `engines`, that the
 /// machine has in a later version.
