@@ -238,6 +238,15 @@ pub enum Error {
         why: String,
     },
 
+    /// Something could not be fetched by this computer.
+    #[error("{url} cannot be fetched: {detail}")]
+    Fetch {
+        /// From where.
+        url: String,
+        /// What is known of why.
+        detail: String,
+    },
+
     /// A repository's key is not the one that its packages must be signed with.
     #[error("the key at {url} is not to be trusted: {detail}")]
     RepositoryKey {

@@ -44,6 +44,9 @@ fn units(kind: Kind) -> (&'static str, &'static str) {
     }
 }
 
+/// There if berth's initrd found the kernel lacking.
+const KERNEL_OPTIONS: &str = "/run/systemd/system/docker.service.d/50-berth-kernel.conf";
+
 /// How a user's own systemd is reached by someone who logged in over SSH.
 const USER: &str = "XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user";
 
@@ -74,8 +77,12 @@ impl Init {
         match self {
             // systemd starts nothing that failed to start a few times before, until it is told to forget.
             Init::Systemd => format!(
-                "{afresh}; systemctl unmask -q {unit} 2>/dev/null; systemctl enable -q --now {unit} && exit 0; \
+                "{options}{afresh}; systemctl unmask -q {unit} 2>/dev/null; systemctl enable -q --now {unit} && exit 0; \
                  {words}; exit 1",
+                options = match kind {
+                    Kind::Docker => kernel_options(),
+                    _ => String::new(),
+                },
                 afresh = afresh(kind),
                 words = words(telling),
             ),
@@ -152,6 +159,20 @@ pub(crate) fn rootless_start_script() -> String {
         "r=/run/user/$(id -u); n=0; until [ -S \"$r/bus\" ] || [ -S \"$r/systemd/private\" ]; do \
          n=$((n + 1)); [ $n -lt 60 ] || {{ echo 'the user has no systemd of their own' >&2; exit 1; }}; sleep 0.5; done; \
          {USER} enable -q --now podman.socket && exit 0; journalctl --user -n 15 --no-pager -o cat >&2; exit 1"
+    )
+}
+
+/// A script that has the engine told what the machine's kernel lacks. Berth's initrd says it in `$DOCKER_OPTS`, which
+/// Debian's unit passes on and upstream's does not.
+fn kernel_options() -> String {
+    format!(
+        "if [ -e {KERNEL_OPTIONS} ] && ! systemctl cat docker.service | grep -q '^ExecStart=.*DOCKER_OPTS'; then \
+         d=/etc/systemd/system/docker.service.d; mkdir -p $d && printf %s {} >$d/berth-kernel.conf && \
+         systemctl daemon-reload; fi; ",
+        // systemd finds the program wherever the package has it.
+        quote(
+            "[Service]\nExecStart=\nExecStart=dockerd -H fd:// --containerd=/run/containerd/containerd.sock $DOCKER_OPTS\n"
+        ),
     )
 }
 

@@ -155,6 +155,10 @@ pub struct Installed {
     /// What its kernel cannot do for containers, a sentence each.
     #[serde(default)]
     pub limits: Vec<String>,
+    /// Whether the user was let use the engine just now, which counts from the next login on: connections that stand
+    /// are still shut out.
+    #[serde(default)]
+    pub needs_login: bool,
 }
 
 /// An engine that answers.

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use berth_provision::bundle;
 use berth_provision::versions::{InstalledPackage, Offer, Versions};
 use clap::{Subcommand, ValueHint};
 use serde::Serialize;
 
+use super::error::Usage;
 use super::output;
 use super::progress::Screen;
 use crate::fleet;
@@ -20,6 +22,8 @@ const SHOWN: usize = 5;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  berth engine versions web1\n  berth engine bundle --from web1 -o docker.tar\n  \
+                        berth engine bundle --from https://download.docker.com/linux/static/stable/x86_64/docker-28.5.2.tgz \\\n    \
+                        --digest sha256:… -o docker-28.5.2.tgz\n  \
                         berth create far1 --channel bundle:docker.tar"
 )]
 pub struct Args {
@@ -41,8 +45,9 @@ enum EngineCommand {
     },
     /// Write an engine's packages, with what a bare machine lacks for them, into one file
     Bundle {
-        /// A running machine whose package manager downloads them; its own engine stays as it is
-        #[arg(long, value_name = "MACHINE", add = clap_complete::engine::ArgValueCandidates::new(fleet::candidates))]
+        /// A running machine whose package manager downloads them, and whose own engine stays as it is; or the http(s)
+        /// address of a bundle or of a static release, such as docker-28.5.2.tgz
+        #[arg(long, value_name = "MACHINE|URL", add = clap_complete::engine::ArgValueCandidates::new(fleet::candidates))]
         from: String,
 
         /// The engine: docker, docker@VERSION or podman [default: the machine's]
@@ -52,6 +57,10 @@ enum EngineCommand {
         /// Where it comes from: distro or upstream [default: the machine's]
         #[arg(long)]
         channel: Option<String>,
+
+        /// The digest that what is at the address must have
+        #[arg(long, value_name = "sha256:HEX", conflicts_with_all = ["engine", "channel"])]
+        digest: Option<String>,
 
         /// The file to write, a tar archive
         #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -88,9 +97,28 @@ pub async fn run(berth: &Berth, args: Args, screen: &Screen) -> Result<ExitCode>
         }
         EngineCommand::Bundle {
             from,
+            digest,
+            output: to,
+            ..
+        } if from.contains("://") => {
+            let Some(digest) = digest else {
+                return Err(Usage(format!(
+                    "say with --digest what {from} must be: whoever answers there is not trusted"
+                ))
+                .into());
+            };
+            let task = screen.task("bundle");
+            bundle::from_url(&from, &digest, &to, &*task).await?;
+            task.finish();
+            screen.clear();
+            output::line(&to.display().to_string())?;
+        }
+        EngineCommand::Bundle {
+            from,
             engine,
             channel,
             output: to,
+            ..
         } => {
             let change = EngineChange { engine, channel };
             let task = screen.task(&from);
@@ -122,7 +150,8 @@ fn table(versions: &Versions) -> comfy_table::Table {
             words += &format!(" and {more} more");
         }
         if let Some(error) = &offer.error {
-            words = error.lines().next().unwrap_or_default().to_owned();
+            // The cause comes last.
+            words = error.lines().last().unwrap_or_default().to_owned();
         }
         rows.push([
             offer.engine.to_string(),

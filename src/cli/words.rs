@@ -41,6 +41,9 @@ pub fn words(error: &anyhow::Error) -> Words {
     if let Some(error) = error.downcast_ref::<berth_images::Error>() {
         return of_image(error);
     }
+    if let Some(error) = error.downcast_ref::<ProvisionError>() {
+        return of_bundle(error);
+    }
     if error.is::<Interrupted>() {
         return hinted(
             INTERRUPTED,
@@ -185,7 +188,7 @@ fn of_provision(machine: &str, error: &ProvisionError) -> Words {
             FAILED,
             &format!("`berth engine versions {machine}` tells what each channel offers"),
         ),
-        ProvisionError::Bundle { .. } => plain(FAILED),
+        ProvisionError::Bundle { .. } | ProvisionError::Fetch { .. } => plain(FAILED),
         ProvisionError::RepositoryKey { .. } => hinted(
             FAILED,
             "nothing was installed; a mirror signed by a key of its own is named by BERTH_DOCKER_REPO and its key's \
@@ -240,6 +243,15 @@ fn of_provision(machine: &str, error: &ProvisionError) -> Words {
                 "`berth provision {machine}` tries again, `berth create --resume {machine}` finishes a create"
             ),
         ),
+    }
+}
+
+/// What goes wrong with a bundle before any machine is asked.
+fn of_bundle(error: &ProvisionError) -> Words {
+    match error {
+        ProvisionError::Word { .. } => plain(USAGE),
+        ProvisionError::Io { source, .. } => of_io(source),
+        _ => plain(FAILED),
     }
 }
 

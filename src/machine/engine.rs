@@ -213,8 +213,8 @@ pub(super) async fn install_engine(
     journal
         .always("record", async { opened.record.write(&berth.home) })
         .await?;
-    // A supervisor that runs since before forwards to where it was told to.
-    if opened.record.engine_socket() != socket.as_deref() {
+    // A supervisor that runs since before forwards to where it was told to, as who it was let in as.
+    if opened.record.engine_socket() != socket.as_deref() || installed.needs_login {
         endpoint::end(opened).await?;
     }
     Ok(())

@@ -5,6 +5,8 @@
 
 mod repository;
 
+#[path = "../../provision/tests/common/serve.rs"]
+mod serve;
 #[path = "../vm/mod.rs"]
 mod vm;
 
@@ -217,7 +219,7 @@ fn a_static_release_takes_over(host: &Host) {
     host.shell(
         "mkdir -p release/docker && for p in docker.io docker-cli containerd runc tini; do \
          dpkg-deb -x packages/${p}_*.deb release/x; done; cd release; \
-         cp x/usr/sbin/dockerd x/usr/bin/* docker/; \
+         cp x/usr/sbin/docker* x/usr/bin/* docker/; \
          tar -cf - docker | gzip -1 >../docker-26.1.5.tgz",
     )
     .ok();

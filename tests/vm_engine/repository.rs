@@ -2,14 +2,15 @@
 //! own under the names of Docker's.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest, Sha256};
+
+use super::serve;
 
 const VERSIONS: &[&str] = &["27.0.1", "27.0.3", "28.0.0"];
 
@@ -64,7 +65,7 @@ impl Repository {
         built("docker-buildx-plugin", &[], "");
         built("docker-compose-plugin", &[], "");
         let fingerprint = index_and_sign(scratch, &root);
-        let (port, closed) = serve(folder.clone());
+        let (port, closed) = serve::serve(folder.clone());
         Repository {
             address: format!("http://{HOST}:{port}"),
             fingerprint,
@@ -113,6 +114,11 @@ fn build(
         }
     }
     let _ = fs::remove_file(work.join("DEBIAN/md5sums"));
+    // Upstream's unit takes no options.
+    if let Some(unit) = find(work, "docker.service") {
+        let text = fs::read_to_string(&unit).unwrap();
+        fs::write(&unit, text.replace(" $DOCKER_OPTS", "")).unwrap();
+    }
     let control = format!(
         "Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: berth's tests <root@localhost>\n\
          {more}Description: a stand-in\n"
@@ -182,50 +188,6 @@ fn index_and_sign(scratch: &Path, root: &Path) -> String {
         .find(|line| line.starts_with("fpr:"))
         .unwrap();
     line.split(':').nth(9).unwrap().to_owned()
-}
-
-/// Serves a folder's files to whoever asks on loopback.
-fn serve(folder: PathBuf) -> (u16, Arc<AtomicBool>) {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let closed = Arc::new(AtomicBool::new(false));
-    let is_closed = closed.clone();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            if is_closed.load(Ordering::Relaxed) {
-                return;
-            }
-            let folder = folder.clone();
-            std::thread::spawn(move || stream.map(|stream| answer(stream, &folder)));
-        }
-    });
-    (port, closed)
-}
-
-/// Answers one request. Whoever hangs up early is not missed.
-fn answer(mut stream: TcpStream, folder: &Path) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-    let Some(Ok(request)) = lines.next() else {
-        return;
-    };
-    while lines
-        .next()
-        .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
-    {}
-    let path = request.split(' ').nth(1).unwrap_or("/");
-    let path = path.replace("%7e", "~").replace("%3a", ":");
-    let found = fs::read(folder.join(path.trim_start_matches('/')));
-    let (status, body) = match found {
-        Ok(body) => ("200 OK", body),
-        Err(_) => ("404 Not Found", Vec::new()),
-    };
-    let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
-    let _ = stream
-        .write_all(head.as_bytes())
-        .and_then(|()| stream.write_all(&body));
 }
 
 fn find(folder: &Path, begins: &str) -> Option<PathBuf> {

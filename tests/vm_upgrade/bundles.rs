@@ -33,7 +33,7 @@ pub fn are_taken_back(host: &Host) {
         ),
         (
             "26.1.8",
-            "printf '#!/bin/sh\\nfallocate -l $(($(stat -f -c %%a /var) * $(stat -f -c %%S /var))) /var/full\\n' \
+            "printf '#!/bin/sh\\nfallocate -l $(($(stat -f -c %%f /var) * $(stat -f -c %%S /var) - 16777216)) /var/full\\n' \
              >DEBIAN/preinst; chmod 755 DEBIAN/preinst",
             "No space left on device",
         ),

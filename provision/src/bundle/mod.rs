@@ -1,10 +1,13 @@
 //! Bundles: files from which an engine is installed in machines that have no network. A folder, or an archive, of
 //! packages; or a static release of Docker's, which is an archive of programs.
 
+mod fetch;
 mod make;
 mod manifest;
 mod names;
 mod programs;
+#[cfg(test)]
+mod tests;
 mod unpack;
 
 use std::ffi::OsStr;
@@ -14,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+pub use fetch::from_url;
 pub use make::from_machine;
 pub use manifest::{Listed, Manifest};
 pub use names::{Format, PackageFile};
@@ -162,6 +166,7 @@ impl Bundle {
                 let names = family.engine_names(kind);
                 packages
                     .iter()
+                    .filter(|package| package.format == family.format())
                     .find(|package| names.contains(&&*package.package))
                     .map(|package| package.version.clone())
             }
@@ -176,11 +181,13 @@ impl Bundle {
     /// The files that a machine needs of it.
     pub(crate) fn files(&self, family: &dyn Family) -> Vec<PathBuf> {
         match &self.contents {
-            Contents::Programs(programs) => programs
-                .files
-                .iter()
-                .map(|name| self.folder.join(name))
-                .collect(),
+            Contents::Programs(programs) => match &programs.archive {
+                Some(archive) => vec![archive.clone()],
+                None => {
+                    let files = programs.files.iter();
+                    files.map(|name| self.folder.join(name)).collect()
+                }
+            },
             Contents::Packages(packages) => packages
                 .iter()
                 .filter(|package| package.format == family.format())

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::refused;
 use crate::ssh::quote;
@@ -21,7 +21,13 @@ const PROGRAMS: &[&str] = &[
 ];
 
 /// Without these there is no engine.
-const NEEDED: &[&str] = &["containerd", "containerd-shim-runc-v2", "dockerd", "runc"];
+const NEEDED: &[&str] = &[
+    "containerd",
+    "containerd-shim-runc-v2",
+    "docker-proxy",
+    "dockerd",
+    "runc",
+];
 
 /// Where they go: before the programs of packages on everybody's PATH.
 const FOLDER: &str = "/usr/local/bin";
@@ -29,10 +35,11 @@ const FOLDER: &str = "/usr/local/bin";
 /// Holds the version of the release that is installed.
 pub(crate) const MARK: &str = "/usr/local/lib/berth/docker-release";
 
+/// They hide those of packages: two containerds would wait for each other's locks.
 const UNITS: &[(&str, &str)] = &[
     (
-        "berth-containerd.service",
-        include_str!("units/berth-containerd.service"),
+        "containerd.service",
+        include_str!("units/containerd.service"),
     ),
     ("docker.service", include_str!("units/docker.service")),
     ("docker.socket", include_str!("units/docker.socket")),
@@ -42,6 +49,8 @@ const UNITS: &[(&str, &str)] = &[
 #[derive(Debug)]
 pub(super) struct Programs {
     pub(super) files: Vec<String>,
+    /// Sent instead of them: it is a third of their size.
+    pub(super) archive: Option<PathBuf>,
     pub(super) version: String,
     /// As `uname -m` names it.
     pub(super) arch: &'static str,
@@ -89,8 +98,11 @@ impl Programs {
                 "its name does not tell the release's version, as docker-26.1.5.tgz does",
             )
         })?;
+        let name = path.file_name().and_then(super::plain_name);
+        let gzipped = path != folder && name.is_some_and(|name| name.ends_with("gz"));
         Ok(arch.map(|arch| Programs {
             files,
+            archive: gzipped.then(|| path.to_owned()),
             version,
             arch,
         }))
@@ -103,11 +115,16 @@ impl Programs {
              command -v iptables >/dev/null || {{ echo 'docker needs the program iptables' >&2; exit 1; }}; \
              mkdir -p {FOLDER} \"$(dirname {MARK})\"; getent group docker >/dev/null || groupadd -r docker; "
         );
+        script += &format!("cd {}; ", quote(folder));
+        if self.archive.is_some() {
+            // It was looked through: whatever else is in it is not installed.
+            script += "tar -xzf ./*gz; ";
+        }
         // A program that runs can be replaced, not overwritten.
         for file in &self.files {
             script += &format!(
-                "install -m 0755 {from} {FOLDER}/{file}.new; mv -f {FOLDER}/{file}.new {FOLDER}/{file}; ",
-                from = quote(&format!("{folder}/{file}")),
+                "install -m 0755 \"$(find . -type f -name {file} | head -n 1)\" {FOLDER}/{file}.new; \
+                 mv -f {FOLDER}/{file}.new {FOLDER}/{file}; ",
             );
         }
         for (name, text) in UNITS {
@@ -115,7 +132,8 @@ impl Programs {
         }
         script += &format!(
             "printf '%s\\n' {version} >{MARK}; systemctl daemon-reload; systemctl unmask -q docker.service docker.socket; \
-             systemctl enable -q docker.service docker.socket; systemctl restart berth-containerd.service docker.service",
+             systemctl enable -q docker.service docker.socket; systemctl restart containerd.service docker.service || \
+             {{ journalctl -u containerd.service -u docker.service -n 15 --no-pager -o cat >&2; exit 1; }}",
             version = quote(&self.version)
         );
         script
@@ -124,7 +142,7 @@ impl Programs {
 
 /// A script that takes a static release away, so that packages can take its place. Containers and images stay.
 pub(crate) fn remove_script() -> String {
-    let mut script = "systemctl disable -q --now docker.service docker.socket berth-containerd.service 2>/dev/null; rm -f"
+    let mut script = "systemctl disable -q --now docker.service docker.socket containerd.service 2>/dev/null; rm -f"
         .to_owned();
     for program in PROGRAMS {
         script += &format!(" {FOLDER}/{program}");

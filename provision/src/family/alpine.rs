@@ -175,3 +175,15 @@ impl Family for Alpine {
         found.map_or(Verdict::Final, |(_, why)| Verdict::Passing(why))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offers_are_read_from_apks_list() {
+        let printed = b"docker-28.3.3-r4 x86_64 {docker} (Apache-2.0)\n\
+             docker-29.0.0-r0 x86_64 {docker} (Apache-2.0)\ndocker-cli-28.3.3-r4 x86_64 {docker}\n";
+        assert_eq!(Alpine.offered(printed), ["29.0.0-r0", "28.3.3-r4"]);
+    }
+}

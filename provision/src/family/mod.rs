@@ -26,11 +26,14 @@ const FETCH_LIMIT: usize = 64 * 1024;
 /// cloud-init installs packages at the first boot of cloud images.
 const CLOUD_INIT: &str = "command -v cloud-init >/dev/null && timeout 900 cloud-init status --wait >/dev/null 2>&1; true";
 
-/// [`Family::packages_script`] for all that have rpm.
-const RPM_PACKAGES: &str = "command -v rpm >/dev/null && rpm -q --qf '%{NAME} %{EVR}\\n' docker-ce moby-engine docker podman \
+/// [`Family::packages_script`] for all that have rpm. Where it is installed and nothing by it, it would leave an empty
+/// database in the user's home.
+const RPM_PACKAGES: &str = "for d in /usr/lib/sysimage/rpm /var/lib/rpm; do \
+     [ -e $d/rpmdb.sqlite ] || [ -e $d/Packages.db ] || [ -e $d/Packages ] || continue; \
+     rpm --dbpath $d -q --qf '%{NAME} %{EVR}\\n' docker-ce moby-engine docker podman \
      2>/dev/null | while read -r n v x; do [ -z \"$x\" ] || continue; s=ii; \
      grep -qsE \"(^|[^a-z-])$n(-[0-9]|\\\"|$)\" /etc/dnf/plugins/versionlock.list /etc/dnf/versionlock.toml /etc/zypp/locks \
-     && s=hi; echo \"$s $n $v\"; done";
+     && s=hi; echo \"$s $n $v\"; done; break; done";
 
 /// Shell lines that leave in `$@` the rpm files of a folder, without those of packages, other than `engines`, that the
 /// machine has in a later version.
@@ -128,7 +131,8 @@ pub trait Family: Send + Sync {
     fn install_files_script(&self, folder: &str) -> String;
 
     /// A script that leaves in a folder the package files of an engine as it is installed now, so that
-    /// [`Family::install_files_script`] can bring it back. It needs no network.
+    /// [`Family::install_files_script`] can bring it back. It fails if one cannot be had. Debian's need no network, as
+    /// they are rebuilt of the installed files; others come from the package manager's cache, else from a mirror.
     fn keep_files_script(&self, kind: Kind, folder: &str) -> String;
 
     /// A script that downloads an engine's packages into a folder, with all that a machine without an engine lacks.
@@ -207,6 +211,53 @@ fn versions(printed: impl Iterator<Item = String>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whatever words get into them, every script is one that a plain shell can read.
+    #[test]
+    fn scripts_are_well_formed() {
+        let repository = Repository {
+            key_url: "http://m/it's".into(),
+            fingerprint: String::new(),
+            key_path: "/k",
+            list_path: "/l",
+            list: "a 'list' of \"$HOME\"\n".into(),
+        };
+        for family in ALL {
+            let mut scripts = vec![
+                family.packages_script().to_owned(),
+                family.wait_script().to_owned(),
+                family.fetch_script("http://m/it's"),
+                family.install_files_script("/a 'b'"),
+            ];
+            for kind in [Kind::Docker, Kind::Podman] {
+                scripts.push(family.pin_script(kind));
+                scripts.push(family.unpin_script(kind));
+                scripts.push(family.keep_files_script(kind, "/a 'b'"));
+                for source in [Source::Distro, Source::Upstream] {
+                    for version in [None, Some("1:2.3-4'")] {
+                        let elsewhere = version.map(|_| (&repository, "a 'key'"));
+                        scripts.push(family.install_script(kind, source, version));
+                        scripts.push(family.offers_script(kind, source, elsewhere));
+                        scripts.push(
+                            family.download_script(kind, source, version, elsewhere, "/a 'b'"),
+                        );
+                    }
+                }
+            }
+            for script in scripts {
+                let read = std::process::Command::new("sh")
+                    .args(["-n", "-c", &format!("( {script} ) && {{ {script}; }}")])
+                    .output()
+                    .unwrap();
+                let words = String::from_utf8_lossy(&read.stderr);
+                assert!(
+                    read.status.success(),
+                    "{}: {words}\n{script}",
+                    family.name()
+                );
+            }
+        }
+    }
 
     #[test]
     fn systems_find_their_family() {

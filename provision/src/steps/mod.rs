@@ -62,6 +62,7 @@ pub async fn provision(
         arch: facts.arch.clone(),
         engine: None,
         limits: facts.limits.clone(),
+        needs_login: false,
     };
     if wanted.engine == Kind::None {
         return Ok(found);
@@ -87,6 +88,7 @@ pub async fn provision(
         )?;
         context.bundle = Some(bundle);
     }
+    let was_let_in = access::Access.done(&context).await?;
     for step in STEPS {
         if !step.done(&context).await? {
             progress.phase(step.title());
@@ -94,6 +96,7 @@ pub async fn provision(
             on_step(step.title());
         }
     }
+    found.needs_login = !was_let_in;
     found.engine = context.engine;
     Ok(found)
 }

@@ -103,6 +103,25 @@ fn dnf_installs_from_upstream_and_goes_back() {
     sandbox.ok(&family.install_script(Kind::Docker, Source::Upstream, Some("3:27.0.1-1.test")));
     assert_eq!(seen(&sandbox, family), "ii docker-ce 3:27.0.1-1.test");
 
+    // Debian has not dnf's versionlock: this is what it writes, in dnf 4 and 5.
+    for (path, text) in [
+        (
+            "/etc/dnf/plugins/versionlock.list",
+            "# Added lock on Sun Nov 22\ndocker-ce-3:27.0.1-1.test.*\n",
+        ),
+        (
+            "/etc/dnf/versionlock.toml",
+            "version = \"1.0\"\n[[packages]]\nname = \"docker-ce\"\n",
+        ),
+    ] {
+        let of_others = text.replace("docker-ce", "docker-ce-cli");
+        sandbox.write(path, &of_others);
+        assert_eq!(seen(&sandbox, family), "ii docker-ce 3:27.0.1-1.test");
+        sandbox.write(path, text);
+        assert_eq!(seen(&sandbox, family), "hi docker-ce 3:27.0.1-1.test");
+        sandbox.write(path, "");
+    }
+
     let words = sandbox.run(&family.install_script(Kind::Docker, Source::Distro, None));
     assert!(words.unwrap_err().contains("use the channel upstream"));
 }

@@ -19,6 +19,7 @@ const TEST_TOOLS: &[(&str, &str)] = &[
     ("/usr/bin/gpgv", "gpgv"),
     ("/usr/bin/xz", "xz-utils"),
     ("/usr/bin/zstd", "zstd"),
+    ("/usr/bin/curl", "curl"),
     // Package managers of other distributions, and what makes repositories for them.
     ("/usr/bin/dnf", "dnf"),
     ("/usr/bin/zypper", "zypper"),

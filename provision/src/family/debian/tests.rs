@@ -115,36 +115,3 @@ fn dockers_repository_is_named_by_release() {
         assert!(Debian.repository(&os, &Upstream::default()).is_err());
     }
 }
-
-/// Every script is one that a plain shell can read.
-#[test]
-fn scripts_are_well_formed() {
-    let repository = Debian
-        .repository(
-            &Os::parse(b"ID=debian\nVERSION_CODENAME=trixie"),
-            &Upstream::default(),
-        )
-        .unwrap();
-    let elsewhere = Some((&repository, "key 'of' \"$HOME\""));
-    for script in [
-        Debian.install_script(Kind::Docker, Source::Upstream, Some("1")),
-        Debian.pin_script(Kind::Docker),
-        Debian.unpin_script(Kind::Podman),
-        Debian.offers_script(Kind::Docker, Source::Upstream, elsewhere),
-        Debian.offers_script(Kind::Docker, Source::Distro, None),
-        Debian.fetch_script("http://m/it's"),
-        Debian.install_files_script("/a b"),
-        Debian.keep_files_script(Kind::Docker, "/a b"),
-        Debian.download_script(Kind::Docker, Source::Upstream, None, elsewhere, "/a b"),
-    ] {
-        let read = std::process::Command::new("sh")
-            .args(["-n", "-c", &script])
-            .output()
-            .unwrap();
-        assert!(
-            read.status.success(),
-            "{}\n{script}",
-            String::from_utf8_lossy(&read.stderr)
-        );
-    }
-}
