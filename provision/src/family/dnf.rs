@@ -1,4 +1,6 @@
 //! What Fedora, the RHEL family and Amazon Linux have in common: dnf, in its fourth or fifth form, and rpm.
+//!
+//! Their firewalld is left alone: engines enter their own rules there, and berth's way in is SSH, which is open.
 
 use super::{FETCH_LIMIT, Family, Format, Repository, Source, Verdict, versions, without_epoch};
 use crate::os::Os;

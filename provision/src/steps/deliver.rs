@@ -65,9 +65,8 @@ pub(super) fn path<'a>(context: &'a Context<'_>) -> Option<&'a Path> {
     let kept = match context.facts.engine(wanted.engine) {
         None => false,
         Some(package) => match &wanted.version {
-            Version::Any => true,
-            Version::Latest => false,
-            Version::Pinned(version) => is_version(&package.version, version) && package.held,
+            Version::Any | Version::Latest => true,
+            Version::Pinned(version) => is_version(&package.version, version),
         },
     };
     (!kept || wanted.replace).then_some(path)

@@ -25,27 +25,37 @@ impl Step for Install {
             return Ok(active && wanted.version == Version::Any);
         };
         let there = !wanted.replace || is_of(context, package);
+        let other = |version: &str| Error::OtherEngine {
+            host: context.session.host().to_owned(),
+            engine: package.name.clone(),
+            found: package.version.clone(),
+            channel: wanted.channel.to_string(),
+            wanted: version.to_owned(),
+        };
         match &wanted.version {
             Version::Any => Ok(there),
             // What a bundle has does not change; what a repository has does.
-            Version::Latest => Ok(there && matches!(wanted.channel, Channel::Bundle(_))),
+            Version::Latest if matches!(wanted.channel, Channel::Bundle(_)) => Ok(there),
+            Version::Latest if there && !is_of(context, package) => Err(other("its latest")),
+            Version::Latest => Ok(false),
             Version::Pinned(version) if is_version(&package.version, version) => {
                 Ok(there && package.held)
             }
-            Version::Pinned(version) if !wanted.replace && !is_of(context, package) => {
-                Err(Error::OtherEngine {
-                    host: context.session.host().to_owned(),
-                    engine: package.name.clone(),
-                    found: package.version.clone(),
-                    channel: wanted.channel.to_string(),
-                    wanted: version.clone(),
-                })
-            }
+            Version::Pinned(version) if there && !is_of(context, package) => Err(other(version)),
             Version::Pinned(_) => Ok(false),
         }
     }
 
     async fn run(&self, context: &mut Context<'_>) -> Result<()> {
+        if is_only_to_be_held(context) {
+            let pin = context.family.pin_script(context.wanted.engine);
+            context
+                .packages("holding the engine's version", &pin)
+                .await?;
+            let looked = Facts::gather(context.session).await?;
+            context.facts = looked;
+            return Ok(());
+        }
         let mut folder = None;
         let mut script = match (&context.wanted.channel, &context.bundle) {
             (Channel::Upstream, _) => of_source(context, Source::Upstream).await?,
@@ -85,6 +95,17 @@ impl Step for Install {
     }
 }
 
+/// True if the engine is the wanted one already, but for upgrades of other packages.
+fn is_only_to_be_held(context: &Context<'_>) -> bool {
+    let wanted = context.wanted;
+    let Version::Pinned(version) = &wanted.version else {
+        return false;
+    };
+    context.facts.engine(wanted.engine).is_some_and(|package| {
+        is_version(&package.version, version) && (!wanted.replace || is_of(context, package))
+    })
+}
+
 /// True if a package came by the wanted channel, as far as can be told.
 fn is_of(context: &Context<'_>, package: &Package) -> bool {
     match &context.wanted.channel {
@@ -113,18 +134,8 @@ pub(crate) fn source(package: &Package) -> Option<Source> {
 
 async fn of_source(context: &Context<'_>, source: Source) -> Result<String> {
     let kind = context.wanted.engine;
-    let installed = context.facts.engine(kind);
     let version = match &context.wanted.version {
-        Version::Pinned(wanted) => match installed {
-            // It is there, and only to be held.
-            Some(package)
-                if is_version(&package.version, wanted)
-                    && self::source(package) == Some(source) =>
-            {
-                Some(package.version.clone())
-            }
-            _ => Some(offered(context, source, None, Some(wanted)).await?),
-        },
+        Version::Pinned(wanted) => Some(offered(context, source, None, Some(wanted)).await?),
         Version::Any | Version::Latest => None,
     };
     Ok(context

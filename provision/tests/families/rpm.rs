@@ -17,7 +17,9 @@ pub fn build(folder: &Path, name: &str, epoch: u32, version: &str) {
          BuildArch: noarch\n%description\nA stand-in.\n%files\n"
     );
     fs::write(&spec, text).unwrap();
+    // Debian's rpm keeps a database in the home of whoever asks it anything.
     run(Command::new("rpmbuild")
+        .env("HOME", work.path())
         .args(["-bb", "--quiet", "--define"])
         .arg(format!("_topdir {}", work.path().display()))
         .arg("--define")
@@ -43,6 +45,7 @@ pub fn sign(folder: &Path, key: &Path) -> String {
     gpg(&["--armor", "--output", key.to_str().unwrap(), "--export"]);
     for file in fs::read_dir(folder).unwrap() {
         run(Command::new("rpmsign")
+            .env("HOME", home.path())
             .env("GNUPGHOME", home.path())
             .args(["--define", "__gpg /usr/bin/gpg"])
             .args(["--define", "_gpg_name mirror@test", "--addsign"])
