@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use berth_driver_api::footprint;
 use berth_provision::ssh::Session;
 use tokio::sync::watch;
 
@@ -29,6 +30,8 @@ impl Link {
                         tracing::info!("connected");
                         board.connection(None);
                         sender.send_replace(Some(session.clone()));
+                        // What made the start and the connection is not needed for long.
+                        footprint::forget_code();
                         session.closed().await;
                         tracing::info!("connection lost");
                         sender.send_replace(None);

@@ -13,6 +13,7 @@ pub mod credentials;
 mod driver;
 mod error;
 pub mod files;
+pub mod footprint;
 mod machine;
 pub mod plugin;
 pub mod ports;
