@@ -77,11 +77,12 @@ fn boot_id(host: &Host) -> String {
 fn supervisor_killed(host: &Host) {
     let before = boot_id(host);
     kill(supervisor_pid(host), Signal::SIGKILL).unwrap();
-    let row = host.row("vm1");
+    // A killed process is there until its last thread has ended.
+    let row = eventually("ls tells that the supervisor is gone", ANSWER, || {
+        Some(host.row("vm1")).filter(|row| row["error"].is_string())
+    });
     assert_eq!(row["state"], "running");
-    let error = row["error"]
-        .as_str()
-        .expect("ls tells that the supervisor is gone");
+    let error = row["error"].as_str().unwrap();
     assert!(error.contains("supervisor is gone"), "{error}");
     host.docker("version")
         .deadline(Duration::from_secs(30))

@@ -163,7 +163,7 @@ fn apply_operations(berth: &Berth, row: &mut Row, pending: Option<&Pending>) {
     }
     // A start that broke off left the machine in a state that the driver told truly.
     if let Some(pending) = pending
-        && matches!(pending.operation.as_str(), "create" | "rm")
+        && matches!(pending.operation.as_str(), "create" | "rm" | "upgrade")
     {
         if pending.operation == "create" {
             row.state = State::Creating;

@@ -1,6 +1,7 @@
 //! Changing the version of a machine's engine, with a way back.
 
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use berth_driver_api::{Progress, process};
@@ -98,7 +99,10 @@ pub async fn upgrade(
     power::must_run(&opened).await?;
     let mut journal = Journal::begin(&opened.folder.journal(), "upgrade")?;
     let session = opened.connect(power::SSH_DEADLINE).await?;
+    // The first step only looks.
+    let steps = AtomicUsize::new(0);
     let reached = |title: &str| {
+        steps.fetch_add(1, Ordering::Relaxed);
         // A journal that cannot be written fails at the next step's own entry.
         let _ = journal.reached(&format!("upgrade: {title}"));
     };
@@ -114,7 +118,7 @@ pub async fn upgrade(
         Err(error) => {
             let back = matches!(error, berth_provision::Error::RolledBack { .. });
             journal.failed("upgrade", &error);
-            if back {
+            if back || steps.into_inner() < 2 {
                 journal.end()?;
             }
             return Err(Error::provision(name)(error));

@@ -110,6 +110,7 @@ fn told(host: &Host) {
     assert_eq!(plan[0]["containers"][0], "counter");
     assert!(version(host).starts_with(OLD));
     upgrade(host, "--to 99").exits(1);
+    assert!(host.row("vm1")["error"].is_null());
     upgrade(host, "--channel nowhere").exits(2);
     host.berth("upgrade nobody").exits(3);
 }
@@ -146,6 +147,12 @@ fn breaks_off(host: &Host) {
             assert_eq!(packages(host), before);
             continue;
         };
+        let told = host.row("vm1")["error"].clone();
+        assert!(
+            told.as_str()
+                .is_some_and(|told| told.contains("upgrade broke off")),
+            "{told}"
+        );
         if then == "--rollback" {
             // Another upgrade would not know what was there before.
             let refused = upgrade(host, "--to 27").exits(4).stderr;

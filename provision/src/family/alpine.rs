@@ -1,9 +1,7 @@
 //! Alpine Linux: apk. Its engines are in the repository `community`.
 
 use super::{Family, Format, Repository, Source, Verdict, versions};
-use crate::os::Os;
 use crate::ssh::quote;
-use crate::upstream::Upstream;
 use crate::wanted::Kind;
 
 pub(super) struct Alpine;
@@ -56,27 +54,8 @@ impl Family for Alpine {
          grep -qs \"^$n=\" /etc/apk/world && s=hi; echo \"$s $n $v\"; done"
     }
 
-    fn engine_names(&self, kind: Kind) -> &'static [&'static str] {
-        match kind {
-            Kind::Docker => &["docker"],
-            Kind::Podman => &["podman"],
-            Kind::None => &[],
-        }
-    }
-
-    fn repository(&self, os: &Os, _upstream: &Upstream) -> Result<Repository, String> {
-        Err(format!(
-            "Docker publishes no packages for {}",
-            os.pretty_name
-        ))
-    }
-
     fn fetch_script(&self, url: &str) -> String {
         format!("wget -qO- -T 60 {}", quote(url))
-    }
-
-    fn wait_script(&self) -> &'static str {
-        super::CLOUD_INIT
     }
 
     fn install_script(&self, kind: Kind, _source: Source, version: Option<&str>) -> String {

@@ -1,9 +1,7 @@
 //! Arch Linux and what is like it: pacman. There is one version of everything: the newest.
 
 use super::{Family, Format, Repository, Source, Verdict, versions};
-use crate::os::Os;
 use crate::ssh::quote;
-use crate::upstream::Upstream;
 use crate::wanted::Kind;
 
 pub(super) struct Arch;
@@ -58,29 +56,6 @@ impl Family for Arch {
         "command -v pacman >/dev/null && [ -e /etc/pacman.conf ] && pacman -Q docker podman 2>/dev/null \
          | while read -r n v; do s=ii; grep -qE \"^IgnorePkg *=(.* )?$n( |$)\" /etc/pacman.conf && s=hi; \
          echo \"$s $n $v\"; done"
-    }
-
-    fn engine_names(&self, kind: Kind) -> &'static [&'static str] {
-        match kind {
-            Kind::Docker => &["docker"],
-            Kind::Podman => &["podman"],
-            Kind::None => &[],
-        }
-    }
-
-    fn repository(&self, os: &Os, _upstream: &Upstream) -> Result<Repository, String> {
-        Err(format!(
-            "Docker publishes no packages for {}",
-            os.pretty_name
-        ))
-    }
-
-    fn fetch_script(&self, url: &str) -> String {
-        format!("curl -fsSL --retry 2 --max-time 60 {}", quote(url))
-    }
-
-    fn wait_script(&self) -> &'static str {
-        super::CLOUD_INIT
     }
 
     fn install_script(&self, kind: Kind, _source: Source, version: Option<&str>) -> String {

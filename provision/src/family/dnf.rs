@@ -2,7 +2,7 @@
 //!
 //! Their firewalld is left alone: engines enter their own rules there, and berth's way in is SSH, which is open.
 
-use super::{FETCH_LIMIT, Family, Format, Repository, Source, Verdict, versions, without_epoch};
+use super::{Family, Format, Repository, Source, Verdict, versions, without_epoch};
 use crate::os::Os;
 use crate::ssh::quote;
 use crate::upstream::Upstream;
@@ -157,17 +157,6 @@ impl Family for Dnf {
                  gpgcheck=1\ngpgkey=file://{KEY}\n"
             ),
         })
-    }
-
-    fn fetch_script(&self, url: &str) -> String {
-        format!(
-            "curl -fsSL --retry 2 --max-time 60 --max-filesize {FETCH_LIMIT} {}",
-            quote(url)
-        )
-    }
-
-    fn wait_script(&self) -> &'static str {
-        super::CLOUD_INIT
     }
 
     fn install_script(&self, kind: Kind, source: Source, version: Option<&str>) -> String {

@@ -90,19 +90,37 @@ pub trait Family: Send + Sync {
     fn packages_script(&self) -> &'static str;
 
     /// The packages by which an engine is known to be installed, the distribution's and upstream's.
-    fn engine_names(&self, kind: Kind) -> &'static [&'static str];
+    fn engine_names(&self, kind: Kind) -> &'static [&'static str] {
+        match kind {
+            Kind::Docker => &["docker"],
+            Kind::Podman => &["podman"],
+            Kind::None => &[],
+        }
+    }
 
     /// Upstream's repository for a distribution.
     ///
     /// # Errors
     /// Why there is none.
-    fn repository(&self, os: &Os, upstream: &Upstream) -> Result<Repository, String>;
+    fn repository(&self, os: &Os, _upstream: &Upstream) -> Result<Repository, String> {
+        Err(format!(
+            "Docker publishes no packages for {}",
+            os.pretty_name
+        ))
+    }
 
     /// A script that prints the small file at an address.
-    fn fetch_script(&self, url: &str) -> String;
+    fn fetch_script(&self, url: &str) -> String {
+        format!(
+            "curl -fsSL --retry 2 --max-time 60 --max-filesize {FETCH_LIMIT} {}",
+            quote(url)
+        )
+    }
 
     /// A script that returns when nothing else that installs packages at boot is at work.
-    fn wait_script(&self) -> &'static str;
+    fn wait_script(&self) -> &'static str {
+        CLOUD_INIT
+    }
 
     /// A script that installs an engine, from fresh package lists: the newest, or exactly the package version
     /// that [`Family::offered`] named. One from another source makes room for it; upstream's repository is there.

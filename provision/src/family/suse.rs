@@ -1,9 +1,7 @@
 //! openSUSE and SUSE Linux Enterprise: zypper and rpm.
 
 use super::{Family, Format, Repository, Source, Verdict, versions};
-use crate::os::Os;
 use crate::ssh::quote;
-use crate::upstream::Upstream;
 use crate::wanted::Kind;
 
 pub(super) struct Suse;
@@ -62,29 +60,6 @@ impl Family for Suse {
 
     fn packages_script(&self) -> &'static str {
         super::RPM_PACKAGES
-    }
-
-    fn engine_names(&self, kind: Kind) -> &'static [&'static str] {
-        match kind {
-            Kind::Docker => &["docker"],
-            Kind::Podman => &["podman"],
-            Kind::None => &[],
-        }
-    }
-
-    fn repository(&self, os: &Os, _upstream: &Upstream) -> Result<Repository, String> {
-        Err(format!(
-            "Docker publishes no packages for {}",
-            os.pretty_name
-        ))
-    }
-
-    fn fetch_script(&self, url: &str) -> String {
-        format!("curl -fsSL --retry 2 --max-time 60 {}", quote(url))
-    }
-
-    fn wait_script(&self) -> &'static str {
-        super::CLOUD_INIT
     }
 
     fn install_script(&self, kind: Kind, _source: Source, version: Option<&str>) -> String {

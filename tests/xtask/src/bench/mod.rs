@@ -6,6 +6,8 @@ mod cli;
 mod cold;
 mod first;
 mod idle;
+mod provision;
+mod pull;
 mod socket;
 mod stock;
 mod tls;
@@ -38,6 +40,16 @@ const BENCHES: &[Bench] = &[
         name: "tls",
         about: "the TLS endpoint against the unix socket",
         run: tls::run,
+    },
+    Bench {
+        name: "provision",
+        about: "installing an engine in a bare machine, against doing it by hand",
+        run: provision::run,
+    },
+    Bench {
+        name: "pull",
+        about: "taking an image from a server, against curl and sha512sum",
+        run: pull::run,
     },
     Bench {
         name: "uml",
