@@ -6,13 +6,15 @@ use crate::wanted::Kind;
 
 /// Installs all packages in `folder`. apt is shown no lists, so that nothing but these files is there to be taken.
 pub(super) fn install_script(folder: &str) -> String {
-    // A dependency that the machine has in a later version is left alone; only engines go back. Those of the other
+    // What an installation that was cut off left is installed again, in whatever version it says it is. A dependency
+    // that the machine has in a later version is left alone; only engines go back. Those of the other
     // channel ship the same programs and have to go.
     format!(
-        "f={folder}; l=$(mktemp -d) || exit; mkdir \"$l/partial\"; x=; set --; \
+        "f={folder}; l=$(mktemp -d) || exit; mkdir \"$l/partial\"; x=; r=; set --; \
          for p in \"$f\"/*.deb; do \
          n=$(dpkg-deb -f \"$p\" Package) && v=$(dpkg-deb -f \"$p\" Version) || exit; \
          h=$(dpkg-query -W -f='${{db:Status-Status}} ${{Version}}' \"$n\" 2>/dev/null); \
+         case $h in half-*|unpacked*) r=--reinstall;; esac; \
          case \" {engines} \" in *\" $n \"*) ;; *) case $h in 'installed '*) \
          dpkg --compare-versions \"${{h#installed }}\" gt \"$v\" && continue;; esac;; esac; \
          case $n in docker.io|docker-cli) x='{upstream}';; docker-ce|docker-ce-cli) x='{distro}';; esac; \
@@ -20,7 +22,7 @@ pub(super) fn install_script(folder: &str) -> String {
          for n in $x; do case $(dpkg-query -W -f='${{db:Status-Status}}' $n 2>/dev/null) in installed) \
          set -- \"$@\" $n-;; esac; done; \
          {APT} -o Dir::State::Lists=\"$l\" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= \
-         --no-install-recommends --allow-downgrades --allow-change-held-packages install \"$@\"; \
+         --no-install-recommends --allow-downgrades --allow-change-held-packages $r install \"$@\"; \
          s=$?; rm -rf \"$l\"; exit $s",
         folder = quote(folder),
         engines = ENGINE_PACKAGES.join(" "),
