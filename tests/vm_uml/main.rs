@@ -12,6 +12,7 @@ mod user;
 #[path = "../vm/mod.rs"]
 mod vm;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use vm::{BOOT, Host, assert_nothing_left, build_busybox, image};
@@ -24,7 +25,6 @@ const AT_ONCE: usize = 4;
 #[ignore = "boots VMs; cargo xtask test runs it"]
 fn twenty_machines_answer_and_leave_nothing() {
     let host = Host::with("uml");
-    let before = memory_folders();
     let names: Vec<String> = (1..=MANY).map(|n| format!("many{n}")).collect();
     for some in names.chunks(AT_ONCE) {
         host.berth("create --memory 512M --image")
@@ -51,22 +51,27 @@ fn twenty_machines_answer_and_leave_nothing() {
         assert_eq!(docker("exec sleeper hostname").text().len(), 12);
         assert_eq!(docker("info --format {{.Name}}").text(), *name);
     }
+    let memory: Vec<PathBuf> = names
+        .iter()
+        .map(|name| memory_folder(&host, name))
+        .collect();
+    assert!(memory.iter().all(|folder| folder.exists()));
     host.berth("rm --yes --all")
         .deadline(Duration::from_secs(120))
         .ok();
     assert_nothing_left(&host);
-    assert_eq!(memory_folders(), before, "memory is left");
+    let left: Vec<&PathBuf> = memory.iter().filter(|folder| folder.exists()).collect();
+    assert!(left.is_empty(), "memory is left: {left:?}");
     let shared = host.home().join(".uml");
     assert!(!shared.exists(), "{} is left", shared.display());
 }
 
-/// The folders in which machines have their memory.
-fn memory_folders() -> Vec<String> {
-    let entries = std::fs::read_dir("/dev/shm").unwrap().flatten();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| name.starts_with("berth-"))
-        .collect();
-    names.sort();
-    names
+/// The folder in which a running machine has its memory.
+fn memory_folder(host: &Host, name: &str) -> PathBuf {
+    let record = std::fs::read_to_string(host.machine(name).join("machine.toml")).unwrap();
+    let id = record
+        .lines()
+        .find_map(|line| line.strip_prefix("id = "))
+        .unwrap();
+    PathBuf::from(format!("/dev/shm/berth-{}", id.trim_matches('"')))
 }
