@@ -51,6 +51,17 @@ impl<'a> Context<'a> {
         })
     }
 
+    /// The same machine, of which something else is wanted.
+    pub(crate) fn wanting<'b>(&'b self, wanted: &'b Wanted, bundle: Option<Bundle>) -> Context<'b> {
+        Context {
+            wanted,
+            facts: self.facts.clone(),
+            bundle,
+            engine: None,
+            ..*self
+        }
+    }
+
     /// Runs a script as root; whether it failed is for the caller to see.
     pub(crate) async fn root(&self, script: &str) -> Result<Output> {
         let prefix = self.facts.prefix(self.session)?;

@@ -150,8 +150,7 @@ impl Family for Alpine {
     }
 
     fn verdict(&self, words: &str) -> Verdict {
-        let found = PASSING.iter().find(|(said, _)| words.contains(said));
-        found.map_or(Verdict::Final, |(_, why)| Verdict::Passing(why))
+        Verdict::of(words, PASSING)
     }
 }
 

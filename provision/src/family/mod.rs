@@ -179,6 +179,14 @@ pub enum Verdict {
     Final,
 }
 
+impl Verdict {
+    /// What the words mean by a table of what is said of causes that pass, and what they are.
+    fn of(words: &str, passing: &[(&str, &'static str)]) -> Self {
+        let found = passing.iter().find(|(said, _)| words.contains(said));
+        found.map_or(Verdict::Final, |(_, why)| Verdict::Passing(why))
+    }
+}
+
 /// All families.
 pub(crate) const ALL: &[&dyn Family] = &[
     &debian::Debian,

@@ -64,10 +64,7 @@ impl Before {
 
     /// Keeps what is there now.
     pub(super) async fn keep(context: &Context<'_>, plan: Plan) -> Result<Before> {
-        let engine = context.engine.clone().ok_or_else(|| Error::Unhealthy {
-            host: context.session.host().to_owned(),
-            detail: "the engine does not answer".into(),
-        })?;
+        let engine = super::answered(context)?;
         let before = Before {
             containers: health::running(context, &engine).await?,
             plan,

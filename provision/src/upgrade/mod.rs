@@ -86,7 +86,8 @@ pub async fn upgrade(session: &Session, wanted: &Wanted, watch: &Watch<'_>) -> R
         None => {
             let (plan, target) = plan::make(&mut context).await?;
             if plan.is_done() {
-                let engine = answer(&mut context).await?;
+                // It was asked for the plan.
+                let engine = answered(&context)?;
                 return Ok(Upgraded { plan, engine });
             }
             watch.step("Keeping what is there");
@@ -145,13 +146,7 @@ async fn change(
         replace: true,
         ..context.wanted.clone()
     };
-    let mut context = Context {
-        wanted: &wanted,
-        facts: context.facts.clone(),
-        bundle: target.bundle,
-        engine: None,
-        ..*context
-    };
+    let mut context = context.wanting(&wanted, target.bundle);
     if !context.facts.in_swarm {
         watch.step("Letting containers outlive the engine");
         steps::configure::live_restore(&mut context).await?;
@@ -206,6 +201,11 @@ async fn well(
 
 async fn answer(context: &mut Context<'_>) -> Result<EngineInfo> {
     steps::check::Check.run(context).await?;
+    answered(context)
+}
+
+/// The engine as it answered last.
+fn answered(context: &Context<'_>) -> Result<EngineInfo> {
     context.engine.clone().ok_or_else(|| Error::Unhealthy {
         host: context.session.host().to_owned(),
         detail: "the engine does not answer".into(),
@@ -223,13 +223,7 @@ async fn back(context: &Context<'_>, before: &Before, why: Error, watch: &Watch<
             version: Version::Any,
             ..context.wanted.clone()
         };
-        let mut context = Context {
-            wanted: &wanted,
-            facts: context.facts.clone(),
-            bundle: None,
-            engine: None,
-            ..*context
-        };
+        let mut context = context.wanting(&wanted, None);
         well(&mut context, before, &before.plan.from, watch).await?;
         before.forget(&context).await
     };
