@@ -4,21 +4,31 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Seek};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
 use serde_json::Value;
 use support::{World, eventually};
 
-fn quietly(world: &World, args: &[&str]) -> Child {
-    // A pipe that nobody reads yet would hold a talkative command up.
-    let output = || {
-        let file = tempfile::NamedTempFile::new_in(world.path("")).unwrap();
-        Stdio::from(file.into_file())
-    };
+/// A command that is running, and the file that it says everything into: a pipe that nobody reads yet would hold a
+/// talkative one up.
+fn quietly(world: &World, args: &[&str]) -> (Child, File) {
+    let said = tempfile::tempfile_in(world.path("")).unwrap();
+    let output = || Stdio::from(said.try_clone().unwrap());
     let mut command = world.command(args);
-    command.stdout(output()).stderr(output()).spawn().unwrap()
+    let child = command.stdout(output()).stderr(output()).spawn().unwrap();
+    (child, said)
+}
+
+/// How the command ended, and all that it said.
+fn outcome((mut child, mut said): (Child, File)) -> (Option<i32>, String) {
+    let code = child.wait().unwrap().code();
+    let mut text = String::new();
+    said.rewind().unwrap();
+    said.read_to_string(&mut text).unwrap();
+    (code, text)
 }
 
 #[test]
@@ -52,14 +62,12 @@ fn two_hundred_commands_at_once_corrupt_and_lose_nothing() {
             _ => vec!["restart", name],
         }
     });
-    let running: Vec<(Vec<&str>, Child)> = commands
-        .map(|args| {
-            let child = quietly(&world, &args);
-            (args, child)
-        })
+    let running: Vec<_> = commands
+        .map(|args| (quietly(&world, &args), args))
         .collect();
-    for (args, mut child) in running {
-        assert_eq!(child.wait().unwrap().code(), Some(0), "{args:?}");
+    for (command, args) in running {
+        let (code, said) = outcome(command);
+        assert_eq!(code, Some(0), "{args:?}: {said}");
     }
 
     assert!(records() == before, "every record is what it was");

@@ -173,16 +173,32 @@ pub(super) async fn first_connection(
             let deadline = left.max(SSH_DEADLINE.min(boot_deadline));
             // From now on `berth ssh` can look into what fails.
             write_ssh_config(opened).await?;
-            Session::connect(&opened.target().await?, deadline)
-                .await
-                .map_err(|source| Error::NoAnswer {
-                    machine: opened.record.name.clone(),
-                    deadline: boot_deadline,
-                    last: source.to_string(),
-                    console: opened.console_tail(),
-                })
+            let target = opened.target().await?;
+            tokio::select! {
+                session = Session::connect(&target, deadline) => {
+                    session.map_err(|source| Error::NoAnswer {
+                        machine: opened.record.name.clone(),
+                        deadline: boot_deadline,
+                        last: source.to_string(),
+                        console: opened.console_tail(),
+                    })
+                }
+                died = death(opened) => Err(Error::driver(&opened.record.name)(died)),
+            }
         })
         .await
+}
+
+/// Returns if the machine stops: nobody has to wait for an answer of one that is off.
+async fn death(opened: &Opened) -> berth_driver_api::Error {
+    match opened.driver.wait_stopped(&opened.machine).await {
+        Ok(why) => berth_driver_api::Error::failed(
+            "the machine stopped before it was ready",
+            why.unwrap_or_else(|| opened.console_tail()),
+        ),
+        // What becomes of the machine cannot be told, so whether it answers is all that counts.
+        Err(_) => std::future::pending().await,
+    }
 }
 
 /// Writes the machine's part of ssh's configuration.

@@ -4,6 +4,7 @@
 //! waiting for a VM to boot. It gives away this computer's own shell: for tests only.
 
 use std::fs::{self, OpenOptions};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -178,7 +179,7 @@ impl Driver for Sshd {
             for pid in descendants(pid) {
                 let _ = kill(pid, Signal::SIGKILL);
             }
-            while running(machine).is_some() {
+            while running(machine).is_some() || listened_on(machine)? {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         }
@@ -242,6 +243,13 @@ fn running(machine: &Machine) -> Option<Pid> {
     let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
     let ours = command.contains("sshd_config") || command.contains("sleep");
     (alive && ours).then(|| Pid::from_raw(pid))
+}
+
+/// Whether the machine's port is still taken: a connection's process that was forked while the others were ended holds
+/// the listening socket for a moment.
+fn listened_on(machine: &Machine) -> Result<bool> {
+    let port = Ports::open(&machine.ports)?.leased(machine.id)?;
+    Ok(port.is_some_and(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err()))
 }
 
 /// A process, which is stopped first so that it starts no more, and all that it and its children started.
