@@ -68,6 +68,8 @@ pub struct Published {
     pub host_port: u16,
     /// The container's port.
     pub container_port: u16,
+    /// The container's own address inside the machine, if it has one.
+    pub address: Option<IpAddr>,
     /// `tcp`, `udp` or `sctp`.
     pub protocol: &'static str,
 }
@@ -171,6 +173,11 @@ impl Engine {
                 .filter(|c| !c.is_control())
                 .take(128)
                 .collect();
+            let networks = container.network_settings.and_then(|of| of.networks);
+            let address = networks
+                .iter()
+                .flat_map(|networks| networks.values())
+                .find_map(|network| network.ip_address.as_ref()?.parse().ok());
             for port in container.ports.unwrap_or_default() {
                 let Some(host_port) = port.public_port.filter(|port| *port != 0) else {
                     continue;
@@ -181,6 +188,7 @@ impl Engine {
                     host_ip: host_ip.parse().unwrap_or(IpAddr::from([0, 0, 0, 0])),
                     host_port,
                     container_port: port.private_port,
+                    address,
                     protocol: match port.typ.map(|protocol| protocol.to_string()).as_deref() {
                         Some("udp") => "udp",
                         Some("sctp") => "sctp",

@@ -97,8 +97,8 @@ pub async fn upgrade(
     let mut opened = berth.open(name).await?;
     let wanted = request.wanted(&opened.record).await?;
     power::must_run(&opened).await?;
-    let mut journal = Journal::begin(&opened.folder.journal(), "upgrade")?;
     let session = opened.connect(power::SSH_DEADLINE).await?;
+    let mut journal = Journal::begin(&opened.folder.journal(), "upgrade")?;
     // The first step only looks.
     let steps = AtomicUsize::new(0);
     let reached = |title: &str| {
@@ -150,8 +150,8 @@ pub async fn roll_back(berth: &Berth, name: &str, progress: &dyn Progress) -> Re
     let opened = berth.open(name).await?;
     let wanted = UpgradeRequest::default().wanted(&opened.record).await?;
     power::must_run(&opened).await?;
-    let journal = Journal::begin(&opened.folder.journal(), "upgrade")?;
     let session = opened.connect(power::SSH_DEADLINE).await?;
+    let journal = Journal::begin(&opened.folder.journal(), "upgrade")?;
     let reached = |title: &str| {
         let _ = journal.reached(&format!("upgrade: {title}"));
     };

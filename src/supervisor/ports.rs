@@ -23,6 +23,8 @@ const AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 struct Key {
     here: SocketAddr,
     there: u16,
+    /// Where the container itself is, for engines that publish nothing where the kernel cannot translate addresses.
+    container: Option<SocketAddr>,
     protocol: &'static str,
 }
 
@@ -101,7 +103,7 @@ async fn apply(
         } else {
             match TcpListener::bind(key.here).await {
                 Ok(listener) => {
-                    let task = tokio::spawn(serve(listener, link.clone(), key.there));
+                    let task = tokio::spawn(serve(listener, link.clone(), key.clone()));
                     forwards.insert(key.clone(), Forward(task.abort_handle()));
                     None
                 }
@@ -133,18 +135,21 @@ fn key(port: &Published) -> Key {
     Key {
         here: SocketAddr::new(here, port.host_port),
         there: port.host_port,
+        container: port
+            .address
+            .map(|address| SocketAddr::new(address, port.container_port)),
         protocol: port.protocol,
     }
 }
 
-async fn serve(listener: TcpListener, link: Link, port: u16) {
+async fn serve(listener: TcpListener, link: Link, key: Key) {
     loop {
         match listener.accept().await {
             Ok((client, _)) => {
-                let link = link.clone();
+                let (link, key) = (link.clone(), key.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = forward(client, link, port).await {
-                        tracing::debug!(port, %error, "a forwarded connection ended");
+                    if let Err(error) = forward(client, link, &key).await {
+                        tracing::debug!(port = key.there, %error, "a forwarded connection ended");
                     }
                 });
             }
@@ -156,11 +161,20 @@ async fn serve(listener: TcpListener, link: Link, port: u16) {
 async fn forward(
     mut client: TcpStream,
     mut link: Link,
-    port: u16,
+    key: &Key,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     client.set_nodelay(true)?;
     let session = link.session().await.ok_or("the machine is gone")?;
-    let mut inside = session.open_tcp("127.0.0.1", port).await?;
+    let mut inside = match (
+        session.open_tcp("127.0.0.1", key.there).await,
+        key.container,
+    ) {
+        (Err(_), Some(container)) => {
+            let host = container.ip().to_string();
+            session.open_tcp(&host, container.port()).await?
+        }
+        (opened, _) => opened?,
+    };
     tokio::io::copy_bidirectional_with_sizes(&mut client, &mut inside, 16 << 10, 16 << 10).await?;
     Ok(())
 }
@@ -175,6 +189,7 @@ mod tests {
             host_ip: ip.parse().unwrap(),
             host_port: 8080,
             container_port: 80,
+            address: None,
             protocol: "tcp",
         }
     }

@@ -65,3 +65,36 @@ pub fn short_docker_list(host: &Host, context: &str, port: u16) {
             .then_some(())
     });
 }
+
+/// Two services of the image `bb` by the current context, of which one finds the other by its name.
+pub fn compose(host: &Host) {
+    // Debian's static busybox resolves names in nslookup only: its other applets need libraries of glibc's.
+    let file = r#"
+services:
+  web:
+    image: bb
+    command: httpd -f -p 80 -h /www
+  asker:
+    image: bb
+    depends_on: [web]
+    command: sh -c 'for i in 1 2 3 4 5 6 7 8 9; do wget -q -O - http://web/ && exit 0; sleep 1; done; exit 1'
+"#;
+    let folder = host.scratch().join("shop");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("compose.yaml"), file).unwrap();
+    let compose = |line: &str| {
+        host.docker(&format!("compose --ansi never {line}"))
+            .folder(&folder)
+    };
+    let up = compose("up --exit-code-from asker").ok();
+    assert!(up.stdout.contains("| built"), "{}", up.stdout);
+    compose("down").ok();
+    assert_eq!(
+        host.docker("ps --all --quiet --filter name=shop").text(),
+        ""
+    );
+    assert_eq!(
+        host.docker("network ls --quiet --filter name=shop").text(),
+        ""
+    );
+}

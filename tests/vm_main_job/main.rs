@@ -53,7 +53,7 @@ fn one_command_from_nothing_to_a_container_host(driver: &'static str) {
             ("a published port comes and goes", ports::come_and_go),
             ("a taken port is reported", ports::taken),
             ("many connections through a port", ports::many_connections),
-            ("compose", containers::compose),
+            ("compose", vm::compose),
             ("1 GiB by berth cp", data::one_gib),
             ("a folder by berth cp", data::folder),
             ("berth ssh", access::ssh),

@@ -1,6 +1,7 @@
 //! What the tests need on this computer. Berth's own needs are met by berth's own command.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -29,12 +30,20 @@ const TEST_TOOLS: &[(&str, &str)] = &[
     ("/usr/bin/bsdtar", "libarchive-tools"),
 ];
 
-/// Where the docker client and its compose plugin come from: Debian 12 has the plugin in no suite.
-const DOCKER_SUITE: &str = "trixie";
-const DOCKER_PACKAGES: &[&str] = &["docker-cli", "docker-compose"];
-const DOCKER_PROGRAMS: &[&str] = &[
+/// Where the clients come from: Debian 12 has docker's compose plugin in no suite, and an older podman.
+const CLIENT_SUITE: &str = "trixie";
+/// The podman client needs that suite's C library too.
+const CLIENT_PACKAGES: &[&str] = &[
+    "docker-cli",
+    "docker-compose",
+    "podman-remote",
+    "libc6",
+    "libsqlite3-0",
+];
+const CLIENT_PROGRAMS: &[&str] = &[
     "usr/bin/docker",
     "usr/libexec/docker/cli-plugins/docker-compose",
+    "usr/bin/podman",
 ];
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -73,11 +82,11 @@ pub fn install(cache: &Cache, berth: &Command) -> Result<()> {
     succeed(Command::new(berth.get_program()).args(["doctor", "--fix", "--yes"]))?;
     install_test_tools()?;
     let docker = cache.folder.join("docker");
-    if DOCKER_PROGRAMS
+    if CLIENT_PROGRAMS
         .iter()
         .any(|path| !docker.join(path).exists())
     {
-        fetch_docker(&cache.folder, &docker)?;
+        fetch_clients(&cache.folder, &docker)?;
     }
     Ok(())
 }
@@ -106,12 +115,12 @@ fn install_test_tools() -> Result<()> {
     })
 }
 
-/// Unpacks Debian's docker client into the cache; nothing of it is installed.
-fn fetch_docker(cache: &Path, docker: &Path) -> Result<()> {
+/// Unpacks Debian's docker and podman clients into the cache; nothing of them is installed.
+fn fetch_clients(cache: &Path, docker: &Path) -> Result<()> {
     eprintln!(
-        "the docker client of {DOCKER_SUITE} goes to {}: {}",
+        "the clients of {CLIENT_SUITE} go to {}: {}",
         docker.display(),
-        DOCKER_PACKAGES.join(", ")
+        CLIENT_PACKAGES.join(", ")
     );
     // An apt of its own, so that this computer's sources and lists stay as they are.
     let root = cache.join("apt");
@@ -136,7 +145,7 @@ fn fetch_docker(cache: &Path, docker: &Path) -> Result<()> {
     fs::write(&status, "")?;
     fs::write(
         root.join("etc/apt/sources.list"),
-        format!("deb [signed-by={KEYRING}] http://deb.debian.org/debian {DOCKER_SUITE} main\n"),
+        format!("deb [signed-by={KEYRING}] http://deb.debian.org/debian {CLIENT_SUITE} main\n"),
     )?;
     let apt = || {
         let mut apt = apt_get();
@@ -150,7 +159,7 @@ fn fetch_docker(cache: &Path, docker: &Path) -> Result<()> {
         apt
     };
     succeed(apt().args(["update", "--quiet"]))?;
-    succeed(apt().arg("download").args(DOCKER_PACKAGES))?;
+    succeed(apt().arg("download").args(CLIENT_PACKAGES))?;
     for package in fs::read_dir(root.join("debs"))? {
         succeed(
             Command::new("dpkg-deb")
@@ -159,12 +168,26 @@ fn fetch_docker(cache: &Path, docker: &Path) -> Result<()> {
                 .arg(&draft),
         )?;
     }
-    for program in DOCKER_PROGRAMS {
+    own_loader(&draft, "podman")?;
+    for program in CLIENT_PROGRAMS {
         answers(&draft.join(program))?;
     }
     remove(docker)?;
     fs::rename(&draft, docker)?;
     remove(&root)
+}
+
+/// Puts a script in the place of `NAME-remote` that starts it by the C library that was unpacked with it.
+fn own_loader(clients: &Path, name: &str) -> Result<()> {
+    let script = clients.join("usr/bin").join(name);
+    // The folder is moved once it is whole.
+    let text = format!(
+        "#!/bin/sh\nroot=$(dirname \"$0\")/../..\nexec \"$root\"/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 \
+         --library-path \"$root\"/usr/lib/x86_64-linux-gnu --argv0 {name} \"$root\"/usr/bin/{name}-remote \"$@\"\n"
+    );
+    fs::write(&script, text).with_context(|| script.display().to_string())?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    Ok(())
 }
 
 /// A program that this computer's C library cannot run is noticed here, not in every test.

@@ -109,6 +109,8 @@ struct Packages {
     /// One more, where the distribution has it.
     maybe: Option<&'static str>,
     others: &'static [&'static str],
+    /// Others that not every release has.
+    newer: &'static [&'static str],
     /// Those that cannot be there at the same time.
     instead_of: &'static [&'static str],
 }
@@ -122,6 +124,7 @@ impl Debian {
                 maybe: Some("docker-cli"),
                 // Docker 20.10 runs no container where the kernel has AppArmor and its parser is missing.
                 others: &["iptables", "apparmor"],
+                newer: &[],
                 instead_of: UPSTREAM_DOCKER,
             },
             (Kind::Docker, Source::Upstream) => Packages {
@@ -134,19 +137,30 @@ impl Debian {
                     "iptables",
                     "apparmor",
                 ],
+                newer: &[],
                 instead_of: DISTRO_DOCKER,
             },
             (Kind::Podman, _) => Packages {
                 versioned: &["podman"],
                 maybe: None,
-                // For those who are not root: ids for containers, a network, and a systemd of their own.
-                others: &["uidmap", "slirp4netns", "dbus-user-session"],
+                others: &[
+                    // Published ports, by what the release's podman does it with.
+                    "iptables",
+                    "nftables",
+                    // For those who are not root: ids for containers, a network, and a systemd of their own.
+                    "uidmap",
+                    "slirp4netns",
+                    "dbus-user-session",
+                ],
+                // Containers' names; the network of those who are not root.
+                newer: &["aardvark-dns", "passt"],
                 instead_of: &[],
             },
             (Kind::None, _) => Packages {
                 versioned: &[],
                 maybe: None,
                 others: &[],
+                newer: &[],
                 instead_of: &[],
             },
         }
@@ -160,9 +174,13 @@ impl Debian {
         for package in packages.versioned {
             script += &format!(" set -- \"$@\" \"{package}$v\";");
         }
-        if let Some(package) = packages.maybe {
+        let maybe = packages.maybe.map(|package| (package, "$v"));
+        for (package, version) in maybe
+            .into_iter()
+            .chain(packages.newer.iter().map(|p| (*p, "")))
+        {
             script += &format!(
-                " [ -z \"$(apt-cache -q $o madison {package} 2>/dev/null)\" ] || set -- \"$@\" \"{package}$v\";"
+                " [ -z \"$(apt-cache -q $o madison {package} 2>/dev/null)\" ] || set -- \"$@\" \"{package}{version}\";"
             );
         }
         for package in packages.others {
