@@ -6,7 +6,8 @@ use std::process::{ExitCode, Stdio};
 use anyhow::{Context, Result, anyhow, bail};
 use berth_driver_api::process;
 use berth_provision::ssh::quote;
-use tokio::process::{Child, Command};
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, ChildStderr, Command};
 
 use super::error::{NotReady, Usage};
 use super::ssh::{reachable, ssh_command};
@@ -31,6 +32,9 @@ pub struct Args {
 
 /// The last file of an archive that is sent.
 const END: &str = ".berth-cp-end";
+
+/// So much of what a side says is kept, in bytes.
+const WORDS_LIMIT: usize = 4 << 10;
 
 /// A side of the copy.
 enum Side<'a> {
@@ -165,7 +169,7 @@ async fn merge(from: &Path, into: &Path) -> Result<()> {
 fn tar() -> Result<Command> {
     let program = process::find("tar").ok_or_else(|| NotReady("tar is not installed".into()))?;
     let mut command = Command::new(program);
-    command.kill_on_drop(true);
+    command.kill_on_drop(true).stderr(Stdio::piped());
     Ok(command)
 }
 
@@ -173,6 +177,7 @@ fn remote(opened: &Opened, script: &str) -> Result<Command> {
     let mut command = Command::from(ssh_command(opened)?);
     command
         .kill_on_drop(true)
+        .stderr(Stdio::piped())
         .arg("-T")
         .arg(ssh_config::alias(&opened.record.name))
         .arg("--")
@@ -191,11 +196,35 @@ fn split(path: &Path) -> Result<(PathBuf, String)> {
     }
 }
 
+/// Waits for both sides. What they say on standard error may be the guest's words: it is shown without what a terminal
+/// would obey.
 async fn both_ended(mut pack: Child, mut unpack: Child) -> Result<()> {
-    let unpacked = unpack.wait().await?;
-    let packed = pack.wait().await?;
+    let (packing, unpacking) = (pack.stderr.take(), unpack.stderr.take());
+    let (packed, unpacked, packing, unpacking) = tokio::join!(
+        pack.wait(),
+        unpack.wait(),
+        last_words(packing),
+        last_words(unpacking)
+    );
+    let (packed, unpacked) = (packed?, unpacked?);
+    for words in [packing, unpacking] {
+        if !words.is_empty() {
+            eprintln!("{words}");
+        }
+    }
     if packed.success() && unpacked.success() {
         return Ok(());
     }
     bail!("the copy failed (packing: {packed}, unpacking: {unpacked})")
+}
+
+async fn last_words(stderr: Option<ChildStderr>) -> String {
+    let Some(mut stderr) = stderr else {
+        return String::new();
+    };
+    let mut said = Vec::new();
+    while let Ok(1..) = stderr.read_buf(&mut said).await {
+        said.drain(..said.len().saturating_sub(WORDS_LIMIT));
+    }
+    process::last_lines(&said, 5)
 }

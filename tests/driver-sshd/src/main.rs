@@ -179,7 +179,8 @@ impl Driver for Sshd {
             for pid in descendants(pid) {
                 let _ = kill(pid, Signal::SIGKILL);
             }
-            while running(machine).is_some() || listened_on(machine)? {
+            let listened = !Self::flag(machine, "mute");
+            while running(machine).is_some() || (listened && listened_on(machine)?) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         }
