@@ -225,7 +225,7 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Upgrade(args) => upgrade::run(&berth, &args, screen).await,
         Command::Engine(args) => engine::run(&berth, args, screen).await,
         Command::Image(args) => image::run(&berth, &args, screen).await,
-        Command::Driver(args) => driver::run(&berth, &args).await,
+        Command::Driver(args) => driver::run(&berth, &args, screen).await,
         Command::Doctor(args) => doctor::run(&berth, &args, screen).await,
         Command::Supervise { name } => {
             supervisor::run(&berth, &name).await?;

@@ -59,6 +59,16 @@ const CLOUD_DISK: u64 = 20 << 30;
 /// # Errors
 /// [`Error::Exists`], [`Error::Busy`], and whatever a step fails with.
 pub async fn create(berth: &Berth, request: &Request, progress: &dyn Progress) -> Result<Record> {
+    let (_lock, record) = found(berth, request, progress).await?;
+    carry_out(berth, record, request.boot_deadline, progress).await
+}
+
+/// Checks the request and makes the machine's folder, with a create in it that has not got anywhere yet.
+pub(super) async fn found(
+    berth: &Berth,
+    request: &Request,
+    progress: &dyn Progress,
+) -> Result<(Lock, Record)> {
     check_request(berth, request)?;
     check_engine(&request.engine).await?;
     let request = &choice::settle(berth, request, progress).await?;
@@ -78,15 +88,14 @@ pub async fn create(berth: &Berth, request: &Request, progress: &dyn Progress) -
         Ok(record)
     }
     .await;
-    let record = match result {
-        Ok(record) => record,
+    match result {
+        Ok(record) => Ok((lock, record)),
         Err(error) => {
             // Nothing was made yet: leave no trace of the lock either.
             let _ = lock.remove();
-            return Err(error);
+            Err(error)
         }
-    };
-    carry_out(berth, record, request.boot_deadline, progress).await
+    }
 }
 
 /// Continues a create that broke off.
@@ -318,7 +327,7 @@ fn handed_over(opened: &Opened) {
 }
 
 /// A folder for sockets outside the home lies where others can write: it must be ours alone.
-fn safe_sockets(folder: &Path) -> Result<()> {
+pub(super) fn safe_sockets(folder: &Path) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
     create_private_folder(folder)?;
     let meta = fs::symlink_metadata(folder).map_err(store::Error::io(folder))?;

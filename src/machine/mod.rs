@@ -21,6 +21,7 @@ mod settings;
 mod size;
 mod status;
 pub mod tls;
+mod trial;
 mod upgrade;
 
 pub use choice::{AUTO, Candidate, candidates, look};
@@ -39,6 +40,7 @@ pub use settings::{EngineSettings, amend_settings, drift};
 pub use size::{parse_size, show_size};
 pub use status::{Row, ask, ask_all};
 pub use tls::TlsWish;
+pub use trial::try_driver;
 pub use upgrade::{UpgradeRequest, plan_upgrade, roll_back, upgrade};
 
 use std::sync::Arc;

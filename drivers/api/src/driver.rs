@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{DiskFormat, Error, Machine, Progress, Result};
@@ -72,7 +73,7 @@ pub trait Driver: Send + Sync {
 }
 
 /// A driver's description of itself.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Info {
     /// The driver's name, as in `--driver NAME`.
     pub name: String,
@@ -91,7 +92,7 @@ pub struct Info {
 }
 
 /// The form in which a driver takes images. Whoever calls the driver sees to it.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Needs {
     /// The disk's format, if it takes one only; a stored image is converted once.
@@ -101,7 +102,7 @@ pub struct Needs {
 }
 
 /// Optional abilities. What is not declared is refused before anything is done.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Capabilities {
     /// Boots machines from berth's images and hands them credentials; otherwise it adopts what already runs.
@@ -125,7 +126,7 @@ pub struct Capabilities {
 }
 
 /// One driver option.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct OptionSpec {
     /// The KEY of `-o KEY=VALUE`.
     pub name: String,
@@ -138,7 +139,7 @@ pub struct OptionSpec {
 }
 
 /// The values that an option accepts.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OptionKind {
     /// Any text that the driver checks itself.
@@ -237,7 +238,7 @@ fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
 }
 
 /// Something handed to a guest at first boot, as a systemd credential (systemd.io/CREDENTIALS).
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Credential {
     /// The credential's name, such as `ssh.authorized_keys.root`.
     pub name: String,
@@ -252,7 +253,7 @@ impl std::fmt::Debug for Credential {
 }
 
 /// What a driver found out about this computer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Probe {
     /// True if machines can be made here.
     pub usable: bool,
@@ -264,7 +265,9 @@ pub struct Probe {
 }
 
 /// How a guest's code runs on this computer, the best first.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Execution {
     /// On the CPU, as a guest of its virtualization hardware.
@@ -279,7 +282,7 @@ pub enum Execution {
 }
 
 /// One thing found by a probe.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// What was looked at, such as `qemu` or `acceleration`.
     pub subject: String,
@@ -323,7 +326,7 @@ impl Finding {
 }
 
 /// What a machine does now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Its resources are being made, or were when berth was interrupted.
@@ -381,7 +384,7 @@ impl std::fmt::Display for State {
 }
 
 /// Where a machine's SSH server is reached, and where it is on a network with others.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Address {
     /// Host name or IP address to connect to.
     pub host: String,

@@ -9,6 +9,7 @@
 //! - **Calls are idempotent.** Starting what runs, stopping what is stopped and removing what is gone are successes.
 //! - **Dropping the future cancels**, and leaves something that the same call finishes or `remove` clears.
 
+pub mod conformance;
 pub mod credentials;
 mod driver;
 mod error;

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// One machine, as a driver sees it. The same value is handed to every call about that machine.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Machine {
     /// Never reused; resources outside `folder` are named after it.
     pub id: Uuid,
@@ -31,7 +32,7 @@ pub struct Machine {
 }
 
 /// The size, image and driver options of a machine.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Spec {
     /// Virtual CPUs, at least 1.
     pub cpus: u32,
@@ -54,7 +55,7 @@ impl Spec {
 }
 
 /// A stored guest image: read-only files shared by all machines made of it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct BootImage {
     /// `sha256:` and 64 hex digits.
     pub digest: String,
@@ -78,7 +79,7 @@ pub struct BootImage {
 }
 
 /// A stored image that holds a kernel made for one driver, in place of the guest image's own.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct DriverKernel {
     /// `sha256:` and 64 hex digits.
     pub digest: String,
@@ -87,7 +88,7 @@ pub struct DriverKernel {
 }
 
 /// Disk file formats that drivers accept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DiskFormat {
     /// QEMU's copy-on-write format, version 2 or 3.

@@ -4,6 +4,7 @@
 //! waiting for a VM to boot. It gives away this computer's own shell: for tests only.
 
 use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Stdio;
@@ -189,7 +190,12 @@ impl Driver for Sshd {
 
     async fn remove(&self, machine: &Machine) -> Result<()> {
         self.kill(machine).await?;
-        Ports::open(&machine.ports)?.release(machine.id)
+        Ports::open(&machine.ports)?.release(machine.id)?;
+        let config = machine.file("sshd_config");
+        match fs::remove_file(&config) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(config)(error)),
+            _ => Ok(()),
+        }
     }
 
     async fn state(&self, machine: &Machine) -> Result<State> {

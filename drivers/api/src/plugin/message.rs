@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
@@ -15,7 +16,7 @@ pub const PROTOCOL: u32 = 1;
 pub const MAX_MESSAGE: usize = 4 << 20;
 
 /// Anything on the wire: a call has `id` and `method`, a notification `method`, an answer `id`.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Message {
     /// Always `2.0`.
     pub jsonrpc: String,
@@ -37,7 +38,7 @@ pub struct Message {
 }
 
 /// The `error` member of an answer.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Fault {
     /// JSON-RPC's code; -32000 for a driver's own errors.
     pub code: i64,
@@ -49,7 +50,7 @@ pub struct Fault {
 }
 
 /// Errors that berth treats in a way of their own.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Kind {
     /// [`Error::Missing`]
@@ -169,7 +170,7 @@ impl Fault {
 }
 
 /// The parameters of every method but `initialize`, `probe` and `cancel`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Params {
     /// The machine that the call is about.
     pub machine: Machine,
@@ -197,14 +198,14 @@ impl Params {
 }
 
 /// The parameters of `initialize`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Hello {
     /// The version that berth speaks.
     pub protocol: u32,
 }
 
 /// The answer to `initialize`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Welcome {
     /// The version that the plugin speaks.
     pub protocol: u32,
@@ -213,14 +214,14 @@ pub struct Welcome {
 }
 
 /// The parameters of the notification `cancel`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Cancel {
     /// The call that is given up.
     pub id: u64,
 }
 
 /// The parameters of the notification `progress`; one of the rest is there.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// The call that it is about.
     pub id: u64,

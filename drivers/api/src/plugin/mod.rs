@@ -7,8 +7,10 @@
 
 mod client;
 mod message;
+mod schema;
 mod serve;
 
 pub use client::Plugin;
 pub use message::PROTOCOL;
+pub use schema::schema;
 pub use serve::{serve, serve_on};

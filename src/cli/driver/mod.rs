@@ -1,5 +1,8 @@
 //! `berth driver`
 
+mod check;
+mod schema;
+
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -8,7 +11,8 @@ use clap::Subcommand;
 use futures_util::future::join_all;
 use serde::Serialize;
 
-use super::output::{self, Format};
+use crate::cli::output::{self, Format};
+use crate::cli::progress::Screen;
 use crate::machine::Berth;
 
 /// Look at the drivers that make machines
@@ -25,6 +29,10 @@ enum DriverCommand {
         #[command(flatten)]
         format: Format,
     },
+    /// Try a driver out: whether it keeps what every driver promises, on two machines of its own
+    Check(check::Args),
+    /// Print the JSON Schema of the messages that berth and a driver plugin exchange
+    Schema,
 }
 
 #[derive(Serialize)]
@@ -38,8 +46,15 @@ struct Listed {
 }
 
 /// Carries the subcommand out.
-pub async fn run(berth: &Berth, args: &Args) -> Result<ExitCode> {
-    let DriverCommand::Ls { format } = &args.command;
+pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode> {
+    match &args.command {
+        DriverCommand::Ls { format } => list(berth, format).await,
+        DriverCommand::Check(args) => check::run(berth, args, screen).await,
+        DriverCommand::Schema => schema::run(),
+    }
+}
+
+async fn list(berth: &Berth, format: &Format) -> Result<ExitCode> {
     let names = berth.drivers.names();
     let drivers = join_all(names.iter().map(|name| look(berth, name))).await;
     format.print(
