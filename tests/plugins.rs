@@ -181,3 +181,40 @@ fn a_driver_that_is_gone_is_said_to_be() {
     world.berth(&["start", "m1"]).ok();
     assert_eq!(world.state("m1"), "running");
 }
+
+#[test]
+fn a_drivers_options_are_explained_and_taken_from_the_environment() {
+    let world = World::new();
+    let help = world.berth(&["create", "-d", "sshd", "--help"]).ok().stdout;
+    let options = help.find("\nOptions of driver").map(|at| &help[at..]);
+    assert_data_eq!(
+        options.unwrap_or(&help),
+        str![[r#"
+
+Options of driver sshd (-o KEY=VALUE, or the variable):
+  -o mute=true|false
+          runs, but never answers [default: false] [env: BERTH_SSHD_MUTE]
+  -o stubborn=true|false
+          does not shut down when asked [default: false] [env: BERTH_SSHD_STUBBORN]
+  -o frail=true|false
+          dies the first time that it boots [default: false] [env: BERTH_SSHD_FRAIL]
+
+"#]]
+    );
+    let help = world.berth(&["create", "-d", "nobody", "--help"]).ok();
+    assert!(!help.stdout.contains("Options of driver"));
+
+    let args = world.create_args(&["m1", "-o", "mute=false"]);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let create = |variable: &str, value: &str| {
+        let mut command = world.command(&args);
+        world.finish(command.env("BERTH_SSHD_MUTE", "true").env(variable, value))
+    };
+    // What is said on the command line wins.
+    create("BERTH_SSHD_FRAIL", "maybe")
+        .code(2)
+        .says("is neither true nor false");
+    create("BERTH_SSHD_FRAIL", "true")
+        .ok()
+        .says("it is started once more");
+}

@@ -11,6 +11,7 @@ mod each;
 mod engine;
 mod env;
 mod error;
+mod help;
 mod image;
 mod inspect;
 mod ip;
@@ -125,7 +126,10 @@ fn require_selection(selection: &crate::fleet::Selection) -> Result<(), error::U
 /// Parses the command line, carries the command out, and turns the outcome into an exit code.
 pub fn main() -> ExitCode {
     clap_complete::CompleteEnv::with_factory(Cli::command).complete();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return help::print(&error),
+    };
     match run(cli) {
         Ok(code) => code,
         Err(error) => report::print(&error),

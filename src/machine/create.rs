@@ -71,8 +71,14 @@ pub(super) async fn found(
 ) -> Result<(Lock, Record)> {
     check_request(berth, request)?;
     check_engine(&request.engine).await?;
-    let request = &choice::settle(berth, request, progress).await?;
+    let mut request = choice::settle(berth, request, progress).await?;
     let driver = berth.drivers.get(&request.driver).await?;
+    for option in &driver.info().options {
+        if let Ok(value) = std::env::var(option.variable(&request.driver)) {
+            request.options.entry(option.name.clone()).or_insert(value);
+        }
+    }
+    let request = &request;
     check_options(driver.info(), &request.options).map_err(Error::driver(&request.name))?;
     image::check_driver(berth, request, driver.info()).map_err(Error::driver(&request.name))?;
     let user_data = request.cloud_init.as_deref();

@@ -138,6 +138,15 @@ pub struct OptionSpec {
     pub help: String,
 }
 
+impl OptionSpec {
+    /// The environment variable that gives the option its value where `-o` does not: `BERTH_DRIVER_NAME`.
+    pub fn variable(&self, driver: &str) -> String {
+        format!("BERTH_{driver}_{}", self.name)
+            .to_ascii_uppercase()
+            .replace('-', "_")
+    }
+}
+
 /// The values that an option accepts.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

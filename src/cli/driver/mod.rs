@@ -70,12 +70,7 @@ async fn list(berth: &Berth, format: &Format) -> Result<ExitCode> {
                 let usable = if driver.usable { "yes" } else { "no" };
                 table.add_row([&driver.name, usable, "", "", &why]);
                 for option in &driver.options {
-                    let values = match &option.kind {
-                        OptionKind::Choice(words) => words.join("|"),
-                        OptionKind::Text => "text".into(),
-                        OptionKind::Integer => "number".into(),
-                        OptionKind::Boolean => "true|false".into(),
-                    };
+                    let values = values(&option.kind);
                     let help = format!("{} [default: {}]", option.help, option.default);
                     table.add_row(["", "", &option.name, &values, &help]);
                 }
@@ -84,6 +79,16 @@ async fn list(berth: &Berth, format: &Format) -> Result<ExitCode> {
         },
     )?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What an option takes, in short.
+pub fn values(kind: &OptionKind) -> String {
+    match kind {
+        OptionKind::Choice(words) => words.join("|"),
+        OptionKind::Text => "text".into(),
+        OptionKind::Integer => "number".into(),
+        OptionKind::Boolean => "true|false".into(),
+    }
 }
 
 async fn look(berth: &Berth, name: &str) -> Listed {
