@@ -63,8 +63,19 @@ fn broken_ones(world: &World) -> Vec<&'static str> {
             welcome(1, &info("rude"))
         ),
     );
+    // Two answers to one call: the second is nobody's.
+    plugin(
+        world,
+        "twice",
+        &format!(
+            "{}; {}; read line; echo 'no more' >&2; exit 1",
+            welcome(1, &info("twice")),
+            welcome(1, &info("twice")).replace("read line; ", "")
+        ),
+    );
+    plugin(world, "silent", "while read line; do :; done");
     vec![
-        "chatty", "dead", "eager", "future", "liar", "faint", "endless", "rude",
+        "chatty", "dead", "eager", "future", "liar", "faint", "endless", "rude", "twice", "silent",
     ]
 }
 
@@ -103,6 +114,11 @@ berth: driver endless: its messages cannot be read: a message of more than 41943
 rude: exit 1
 berth: machine m2: driver rude: it calls berth, which has nothing to call
 hint: `berth logs m2` may tell more
+twice: exit 1
+berth: machine m2: driver twice: it ended; its last words: no more
+hint: `berth logs m2` may tell more
+silent: exit 1
+berth: driver silent's answer to initialize did not happen within 10 s
 
 "#]]
     );
@@ -131,7 +147,9 @@ faint false driver faint: it ended; its last words: out of memory
 future false driver future: it speaks version 99 of the plugin protocol, berth speaks 1
 liar false driver liar: it says that it is "qemu"
 rude false driver rude: it calls berth, which has nothing to call
+silent false driver silent's answer to initialize did not happen within 10 s
 sshd true 
+twice false driver twice: it ended; its last words: no more
 
 "#]]
     );

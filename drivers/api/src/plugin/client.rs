@@ -22,6 +22,8 @@ use super::message::{
 use crate::process::last_lines;
 use crate::{Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Result, State};
 
+/// A program that says nothing at first is no driver: nobody is kept waiting for it.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Calls that only ask; a plugin that does not answer in this time is broken.
 const QUICK: Duration = Duration::from_secs(60);
 /// Calls that make or move disks.
@@ -97,7 +99,7 @@ impl Plugin {
             tokio::spawn(read_messages(wire.clone(), stdout, log));
         }
         let hello = Hello { protocol: PROTOCOL };
-        let welcome: Value = wire.call("initialize", &hello, QUICK, None).await?;
+        let welcome: Value = wire.call("initialize", &hello, HANDSHAKE, None).await?;
         // Another version may describe itself in another form: the version is looked at first.
         let version = welcome.get("protocol").unwrap_or(&Value::Null);
         if *version != PROTOCOL {
