@@ -6,7 +6,7 @@ mod vm;
 
 use std::time::Duration;
 
-use vm::{Host, image};
+use vm::{Host, assert_nothing_left, image};
 
 /// Four boots.
 const LIVES: Duration = Duration::from_secs(900);
@@ -19,7 +19,7 @@ fn keeps_its_promises(driver: &'static str) {
         .deadline(LIVES)
         .ok();
     println!("{}", out.stdout);
-    host.finish();
+    assert_nothing_left(&host);
 }
 
 #[test]
