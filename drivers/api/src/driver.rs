@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{DiskFormat, Error, Machine, Progress, Result};
+use crate::{Access, DiskFormat, Error, Machine, Progress, Result};
 
 /// Makes and drives machines on one kind of hypervisor.
 #[async_trait]
@@ -62,6 +62,11 @@ pub trait Driver: Send + Sync {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(5));
         }
+        Ok(None)
+    }
+
+    /// How the machine is entered, where it runs already and took no credentials; `None` for those that the driver makes.
+    async fn access(&self, _machine: &Machine) -> Result<Option<Access>> {
         Ok(None)
     }
 
