@@ -5,9 +5,9 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use snapbox::{assert_data_eq, str};
+use support::host::user_config;
 use support::{World, engine, eventually};
 
 /// Two gates, which the user's ssh knows by the names `one` and `two`.
@@ -27,15 +27,7 @@ fn gates(world: &World) {
             world.path(format!("known-{alias}")).display(),
         );
     }
-    fs::write(world.path("home/ssh_config"), config).unwrap();
-    // ssh looks into the folder that the system names as the user's home, whatever HOME is.
-    let own = format!(
-        "#!/bin/sh\nfor arg; do case $arg in -F) exec /usr/bin/ssh \"$@\";; esac; done\n\
-         exec /usr/bin/ssh -F {} \"$@\"\n",
-        world.path("home/ssh_config").display()
-    );
-    fs::write(world.path("bin/ssh"), own).unwrap();
-    fs::set_permissions(world.path("bin/ssh"), fs::Permissions::from_mode(0o755)).unwrap();
+    user_config(world, &config);
 }
 
 /// How many connections a machine's sshd has let in.

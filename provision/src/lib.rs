@@ -17,6 +17,8 @@ mod facts;
 pub mod family;
 mod openpgp;
 pub mod os;
+mod reboot;
+mod recognise;
 mod service;
 mod settings;
 pub mod ssh;
@@ -27,6 +29,8 @@ pub mod versions;
 mod wanted;
 
 pub use error::{Error, Result};
+pub use reboot::reboot;
+pub use recognise::{Recognised, recognise};
 pub use settings::{Settings, drift};
 pub use steps::provision;
 pub use upstream::Upstream;

@@ -180,7 +180,9 @@ async fn a_server_of_garbage_ends_at_the_deadline() {
 async fn a_host_key_is_learned_without_logging_in() {
     let sshd = Sshd::start();
     sshd.session().await;
-    let key = learn_host_key("127.0.0.1", sshd.port, SOON).await.unwrap();
+    let key = learn_host_key("127.0.0.1", sshd.port, &[], SOON)
+        .await
+        .unwrap();
     assert_eq!(key.algorithm, "ssh-ed25519");
     assert_eq!(
         key.fingerprint,
@@ -193,7 +195,9 @@ async fn a_host_key_is_learned_without_logging_in() {
     .unwrap();
     sshd.session().await;
     let nobody = common::free_port();
-    let error = learn_host_key("127.0.0.1", nobody, SOON).await.unwrap_err();
+    let error = learn_host_key("127.0.0.1", nobody, &[], SOON)
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
 }
 

@@ -11,6 +11,7 @@ mod each;
 mod engine;
 mod env;
 mod error;
+mod host_key;
 mod image;
 mod inspect;
 mod ip;
@@ -90,6 +91,7 @@ enum Command {
     Ssh(ssh::Args),
     Cp(cp::Args),
     SshConfig(ssh_config::Args),
+    HostKey(host_key::Args),
     Use(use_::Args),
     Env(env::Args),
     Context(context::Args),
@@ -217,6 +219,7 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Ssh(args) => ssh::run(&berth, &args).await,
         Command::Cp(args) => cp::run(&berth, &args).await,
         Command::SshConfig(args) => ssh_config::run(&berth, &args),
+        Command::HostKey(args) => host_key::run(&berth, &args, screen).await,
         Command::Use(args) => use_::run(&berth, &args),
         Command::Env(args) => env::run(&berth, &args).await,
         Command::Context(args) => context::run(&berth, &args),

@@ -1,5 +1,6 @@
 //! A machine's life: what was asked for, what is recorded, what happens to it.
 
+mod adopt;
 mod boot;
 mod choice;
 mod clients;
@@ -23,6 +24,7 @@ mod status;
 pub mod tls;
 mod upgrade;
 
+pub use adopt::{HostKeys, accept_host_key, host_keys};
 pub use choice::{AUTO, Candidate, candidates, look};
 pub use clients::is_podman;
 pub use create::{Request, create, resume_create};
@@ -44,7 +46,7 @@ pub use upgrade::{UpgradeRequest, plan_upgrade, roll_back, upgrade};
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_driver_api::{Address, Driver, Machine, Spec};
+use berth_driver_api::{Address, Driver, Login, Machine, Spec};
 use berth_images::{Catalog, Image, Reference, Store};
 use berth_provision::ssh::{Key, Session, Target};
 
@@ -250,7 +252,7 @@ impl Opened {
             .map_err(Error::driver(&self.record.name))
     }
 
-    /// The SSH target of the machine, with its own key and pinned host key.
+    /// The SSH target of the machine, with the key that lets in and its pinned host key.
     ///
     /// # Errors
     /// As [`Opened::address`].
@@ -264,7 +266,11 @@ impl Opened {
             host: address.host,
             port: address.port,
             user: address.user,
-            key: Key::File(self.folder.key()),
+            key: match &self.record.login {
+                None => Key::File(self.folder.key()),
+                Some(Login::File(path)) => Key::File(path.clone()),
+                Some(Login::Agent) => Key::Agent,
+            },
             known_hosts: self.folder.known_hosts(),
             host_key_alias: Some(ssh_config::alias(&self.record.name)),
             jump,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use berth_driver_api::{Address, Spec};
+use berth_driver_api::{Address, Login, Spec};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -51,8 +51,14 @@ pub struct Record {
     /// How cloud-init sets the machine up, where the image is one that berth did not build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cloud_init: Option<CloudInit>,
+    /// What lets berth in, where that is the user's own key and not one that berth made for the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
     /// The engine that was asked for.
     pub engine: EngineWish,
+    /// Whether the user named that engine: one of another kind that an adopted host has is not kept in its place then.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub engine_named: bool,
     /// The engine that provisioning found or installed last.
     pub installed: Option<Installed>,
     /// What the machine's kernel cannot do for containers, as provisioning found it last.
@@ -73,6 +79,10 @@ pub struct Record {
     /// What a later berth wrote here.
     #[serde(flatten)]
     pub unknown: Table,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// An image as it was when the machine was made.
@@ -154,7 +164,9 @@ impl Record {
             image: None,
             kernel: None,
             cloud_init: None,
+            login: None,
             engine,
+            engine_named: false,
             installed: None,
             limits: Vec::new(),
             tls: None,

@@ -237,7 +237,8 @@ fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
             (shared, *candidate)
         })
         .filter(|(shared, _)| *shared > 1)
-        .max_by_key(|(shared, _)| *shared)
+        // Of two that share as much, the one that has less beside it.
+        .max_by_key(|(shared, candidate)| (*shared, std::cmp::Reverse(candidate.len())))
         .map(|(_, candidate)| candidate)
 }
 

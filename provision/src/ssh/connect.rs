@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::client::{Banner, Client, Ended, config};
 use super::known_hosts::Pinned;
-use super::{Key, Target, host_and_port, jump};
+use super::{Hop, Key, Target, host_and_port, jump};
 use crate::{Error, Result};
 
 /// How long a server may take to greet. A forwarded port accepts before its guest listens, and then nothing
@@ -114,25 +114,70 @@ async fn attempt(stop: &Stop<'_>, greeting: Duration) -> Result<Connected, Faile
     let Target {
         host, port, jump, ..
     } = stop.target;
-    if jump.is_empty() {
-        let (handle, ended) = handshake(stop, greeted(host, *port, greeting).await?).await?;
-        return Ok(Connected {
-            handle,
-            carrier: None,
-            ended,
-        });
-    }
-    let (passage, carrier) = jump::pass(jump, host, *port).await?;
-    let (handle, ended) = handshake(stop, passage).await?;
+    let (wire, carrier) = reach(host, *port, jump, greeting).await?;
+    let (handle, ended) = handshake(stop, wire).await?;
     Ok(Connected {
         handle,
-        carrier: Some(carrier),
+        carrier,
         ended,
     })
 }
 
+/// Makes sure that a machine answers, and with a host key that is recorded. Nobody logs in, and nothing is tried twice.
+///
+/// # Errors
+/// [`Error::Unreachable`] if it does not greet within `deadline`, [`Error::HostKeyMismatch`], [`Error::JumpHost`].
+pub async fn greet(target: &Target, deadline: Duration) -> Result<()> {
+    let recorded_name = target.recorded_name();
+    let stop = Stop {
+        target,
+        pinned: Pinned::read(&target.known_hosts, &recorded_name).await?,
+        recorded_name,
+        login: Login::Agent,
+    };
+    let started = Instant::now();
+    let unreachable = |last: String| Error::Unreachable {
+        host: host_and_port(&target.host, target.port),
+        after: started.elapsed(),
+        last,
+    };
+    let attempt = async {
+        // Beside the deadline as a whole, so that silence is told from slowness.
+        let greeting = deadline.mul_f32(0.9);
+        let (wire, _carrier) = reach(&target.host, target.port, &target.jump, greeting).await?;
+        let (client, ..) = stop.client();
+        let connecting = client::connect_stream(config(&stop.pinned), wire, client);
+        connecting.await.map(drop).map_err(|ended| stop.why(ended))
+    };
+    match timeout(deadline, attempt).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Failed::Final(error))) => Err(error),
+        Ok(Err(Failed::Passing(last))) => Err(unreachable(last)),
+        Err(_) => Err(unreachable("it greets but does not go on".into())),
+    }
+}
+
+/// Whatever carries bytes both ways.
+pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
+
+/// A stream on which the server has begun to speak, and the program that carries it if it goes over other hosts.
+pub(super) async fn reach(
+    host: &str,
+    port: u16,
+    jump: &[Hop],
+    greeting: Duration,
+) -> Result<(Box<dyn Wire>, Option<Child>), Failed> {
+    if jump.is_empty() {
+        return Ok((Box::new(greeted(host, port, greeting).await?), None));
+    }
+    let (passage, carrier) = jump::pass(jump, host, port).await?;
+    Ok((Box::new(passage), Some(carrier)))
+}
+
 /// A TCP connection without delays.
-pub(super) async fn open_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+async fn open_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
@@ -159,19 +204,10 @@ async fn greeted(host: &str, port: u16, within: Duration) -> Result<TcpStream, F
 
 type Answered = (Handle<Client>, watch::Receiver<Option<String>>);
 
-async fn handshake<S>(stop: &Stop<'_>, stream: S) -> Result<Answered, Failed>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (ended, ended_seen) = watch::channel(None);
-    let banner = Banner::default();
-    let client = Client {
-        pinned: stop.pinned.clone(),
-        banner: banner.clone(),
-        ended,
-    };
+async fn handshake(stop: &Stop<'_>, stream: Box<dyn Wire>) -> Result<Answered, Failed> {
+    let (client, banner, ended_seen) = stop.client();
     let shake = async {
-        let connecting = client::connect_stream(config(Some(&stop.pinned)), stream, client);
+        let connecting = client::connect_stream(config(&stop.pinned), stream, client);
         let mut handle = connecting.await.map_err(|ended| stop.why(ended))?;
         stop.log_in(&mut handle, &banner).await?;
         Ok(handle)
@@ -196,6 +232,17 @@ impl<'a> Stop<'a> {
         })
     }
 
+    fn client(&self) -> (Client, Banner, watch::Receiver<Option<String>>) {
+        let (ended, ended_seen) = watch::channel(None);
+        let banner = Banner::default();
+        let client = Client {
+            pinned: self.pinned.clone(),
+            banner: banner.clone(),
+            ended,
+        };
+        (client, banner, ended_seen)
+    }
+
     fn why(&self, ended: Ended) -> Failed {
         let offered = match ended {
             Ended::WrongHostKey(offered) => offered,
@@ -217,6 +264,7 @@ impl<'a> Stop<'a> {
             host: self.recorded_name.clone(),
             known_hosts: self.target.known_hosts.clone(),
             offered,
+            recorded: self.pinned.fingerprints(),
         })
     }
 

@@ -14,9 +14,10 @@ mod stream;
 
 use std::path::PathBuf;
 
+pub use connect::greet;
 pub use exec::Output;
 pub use jump::{Hop, jump_arguments};
-pub use keys::{HostKey, KeyPair, fingerprint, generate_key, learn_host_key};
+pub use keys::{HostKey, KeyPair, find_host_key, fingerprint, generate_key, learn_host_key};
 pub use quote::quote;
 pub use session::Session;
 pub use stream::Stream;
