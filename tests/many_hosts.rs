@@ -15,7 +15,7 @@ use support::host::{Host, free_port};
 const HOSTS: usize = 100;
 
 /// How long berth may take beside its deadline: on two cores shared with others, ninety handshakes at both ends.
-const DEADLINE: Duration = Duration::from_secs(8);
+const DEADLINE: Duration = Duration::from_secs(5);
 
 #[test]
 fn a_hundred_hosts_are_listed_within_the_deadline() {

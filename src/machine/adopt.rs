@@ -150,7 +150,7 @@ fn line(name: &str, key: &HostKey) -> String {
 
 /// A connection by the first of the user's keys that lets in, which is recorded; with berth's own from now on, if the
 /// user wants that.
-async fn log_in(
+pub(super) async fn log_in(
     berth: &Berth,
     opened: &mut Opened,
     access: &Access,
@@ -193,11 +193,7 @@ async fn log_in(
 ///
 /// # Errors
 /// What the last one was told if none does.
-pub(super) async fn try_logins(
-    name: &str,
-    target: &Target,
-    logins: &[Login],
-) -> Result<(Login, Session)> {
+async fn try_logins(name: &str, target: &Target, logins: &[Login]) -> Result<(Login, Session)> {
     let mut refused = Vec::new();
     for login in logins {
         let target = Target {

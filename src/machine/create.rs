@@ -80,7 +80,17 @@ pub async fn create(berth: &Berth, request: &Request, progress: &dyn Progress) -
     }
     let result = async {
         let record = plan(berth, request, progress).await?;
-        found_folder(berth, &record, user_data.as_deref())?;
+        found_folder(berth, &record, |draft| {
+            match (
+                &user_data,
+                berth.home.machine(&record.name).user_data().file_name(),
+            ) {
+                (Some(text), Some(name)) => {
+                    store::write_private(&draft.join(name), text.as_bytes())
+                }
+                _ => Ok(()),
+            }
+        })?;
         Ok(record)
     }
     .await;
@@ -145,7 +155,7 @@ fn check_request(berth: &Berth, request: &Request) -> Result<()> {
     berth.check_contexts_free(&request.name, &request.engine.kind)
 }
 
-fn take_lock(berth: &Berth, name: &str) -> Result<Lock> {
+pub(super) fn take_lock(berth: &Berth, name: &str) -> Result<Lock> {
     Lock::try_take(&berth.home.lock(name), &format!("create {name}"))?.map_err(|holder| {
         Error::Busy {
             name: name.to_owned(),
@@ -218,8 +228,13 @@ async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Resu
     Ok(record)
 }
 
-/// Makes the machine's folder with its record and journal in it, in one rename: from then on it exists.
-fn found_folder(berth: &Berth, record: &Record, user_data: Option<&str>) -> Result<()> {
+/// Makes the machine's folder with its record, its journal and what `more` puts there in it, in one rename: from then
+/// on it exists.
+pub(super) fn found_folder(
+    berth: &Berth,
+    record: &Record,
+    more: impl FnOnce(&Path) -> store::Result<()>,
+) -> Result<()> {
     let folder = berth.home.machine(&record.name);
     let draft = berth.home.draft(&record.name);
     // A berth that was killed at this point left one.
@@ -231,9 +246,7 @@ fn found_folder(berth: &Berth, record: &Record, user_data: Option<&str>) -> Resu
             reason: error.to_string(),
         })?;
         store::write_private(&draft.join("machine.toml"), text.as_bytes())?;
-        if let (Some(text), Some(name)) = (user_data, folder.user_data().file_name()) {
-            store::write_private(&draft.join(name), text.as_bytes())?;
-        }
+        more(&draft)?;
         Journal::begin(&draft.join("journal"), "create")?;
         fs::rename(&draft, folder.path()).map_err(store::Error::io(folder.path()))
     })();
@@ -348,7 +361,7 @@ fn handed_over(opened: &Opened) {
 }
 
 /// A folder for sockets outside the home lies where others can write: it must be ours alone.
-fn safe_sockets(folder: &Path) -> Result<()> {
+pub(super) fn safe_sockets(folder: &Path) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
     create_private_folder(folder)?;
     let meta = fs::symlink_metadata(folder).map_err(store::Error::io(folder))?;

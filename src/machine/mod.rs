@@ -22,6 +22,7 @@ mod settings;
 mod size;
 mod status;
 pub mod tls;
+mod transfer;
 mod upgrade;
 
 pub use adopt::{HostKeys, accept_host_key, host_keys};
@@ -41,6 +42,7 @@ pub use settings::{EngineSettings, amend_settings, drift};
 pub use size::{parse_size, show_size};
 pub use status::{Row, ask, ask_all};
 pub use tls::TlsWish;
+pub use transfer::{Import, MAX_EXPORT, export, import};
 pub use upgrade::{UpgradeRequest, plan_upgrade, roll_back, upgrade};
 
 use std::sync::Arc;
@@ -258,6 +260,16 @@ impl Opened {
     /// As [`Opened::address`].
     pub async fn target(&self) -> Result<Target> {
         let address = self.address().await?;
+        // It goes into ssh's configuration and onto its command line, whoever told it.
+        let plain = |word: &str| {
+            !word.is_empty()
+                && !word.starts_with('-')
+                && !word.contains(|c: char| c.is_control() || c.is_whitespace() || c == '"')
+        };
+        if !plain(&address.host) || !plain(&address.user) {
+            let error = berth_driver_api::Error::failed("its address", "it is none");
+            return Err(Error::driver(&self.record.name)(error));
+        }
         let hops = address.jump.iter().map(|hop| hop.parse());
         let jump = hops
             .collect::<Result<_, _>>()

@@ -1,6 +1,7 @@
 //! What berth knows of a machine: `machine.toml`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use berth_driver_api::{Address, Login, Spec};
 use jiff::Timestamp;
@@ -201,16 +202,23 @@ impl Record {
     /// If it is damaged or from a later berth.
     pub fn read(folder: &MachineFolder) -> Result<Option<Self>> {
         let path = folder.record();
-        let Some(mut table) = store::read_table(&path)? else {
-            return Ok(None);
-        };
-        store::migrate(&path, &mut table, MIGRATIONS)?;
-        let record =
-            Record::deserialize(Value::Table(table)).map_err(|error| store::Error::Damaged {
-                path,
-                reason: error.to_string().trim().replace('\n', " "),
-            })?;
-        Ok(Some(record))
+        match store::read_table(&path)? {
+            Some(table) => Record::from_table(&path, table).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A record of today's form or an older one; `path` is for messages.
+    ///
+    /// # Errors
+    /// If it is damaged or from a later berth.
+    pub fn from_table(path: &Path, mut table: Table) -> Result<Self> {
+        store::migrate(path, &mut table, MIGRATIONS)?;
+        let record = Record::deserialize(Value::Table(table));
+        Ok(record.map_err(|error| store::Error::Damaged {
+            path: path.to_owned(),
+            reason: error.to_string().trim().replace('\n', " "),
+        })?)
     }
 
     /// Writes the record into the machine's folder.
