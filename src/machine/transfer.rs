@@ -268,7 +268,7 @@ async fn enter(
 }
 
 /// Whether a line is a public key, and only that.
-fn is_key(line: &String) -> bool {
+fn is_key(line: &str) -> bool {
     !line.chars().any(char::is_control) && fingerprint(line).is_ok()
 }
 
