@@ -1,0 +1,101 @@
+//! Real systems adopted over SSH: machines that one berth made are, to another one, hosts that run already.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod vm;
+
+use std::time::Duration;
+
+use vm::{BOOT, Host, build_busybox, image};
+
+/// A guest fetches and unpacks 300 MB.
+const INSTALL: Duration = Duration::from_secs(900);
+
+/// What tells one boot and one run of the engine from another.
+const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
+const ENGINE: &str = "systemctl show docker --property MainPID,ActiveEnterTimestamp; \
+                      stat -c %Y%i /etc/docker/daemon.json; cat /root/.ssh/authorized_keys; true";
+
+/// Adopts a machine of `maker`'s.
+fn adopt(maker: &Host, adopter: &Host, machine: &str, name: &str) -> vm::Out {
+    let row = maker.row(machine);
+    let known_hosts = maker.machine(machine).join("known_hosts");
+    let host_key = std::fs::read_to_string(known_hosts).unwrap();
+    let (_, host_key) = host_key.trim().split_once(' ').unwrap();
+    adopter
+        .berth("create --timings -o host=127.0.0.1 -o user=root")
+        .args(["-o", &format!("port={}", row["ssh"]["port"])])
+        .args(["-o", &format!("host-key={host_key}")])
+        .args(["-o".into(), {
+            let key = maker.machine(machine).join("id_ed25519");
+            format!("key={}", key.display())
+        }])
+        .arg(name)
+        .deadline(INSTALL)
+        .ok()
+}
+
+#[test]
+#[ignore = "boots VMs; cargo xtask test runs it"]
+fn systems_that_run_already_are_adopted() {
+    let maker = Host::with("uml");
+    let adopter = Host::with("ssh");
+    std::thread::scope(|scope| {
+        for (name, rest) in [("with", "debian-13-docker"), ("bare", "debian-13")] {
+            let maker = &maker;
+            scope.spawn(move || {
+                let engine = if name == "bare" { "none" } else { "docker" };
+                maker
+                    .berth("create --memory 768M --engine")
+                    .args([engine, "--image", &image(rest), name])
+                    .deadline(BOOT)
+                    .ok()
+            });
+        }
+    });
+    std::thread::scope(|scope| {
+        scope.spawn(|| a_bare_one_is_provisioned(&maker, &adopter));
+        scope.spawn(|| an_engine_is_kept(&maker, &adopter));
+    });
+    rebooting_it_brings_all_of_it_back(&adopter);
+
+    adopter.finish();
+    // What was adopted is still whose it was.
+    maker.docker("--context with run --rm bb true").ok();
+    maker.finish();
+}
+
+fn a_bare_one_is_provisioned(maker: &Host, adopter: &Host) {
+    let made = adopt(maker, adopter, "bare", "far2");
+    println!("provisioned:\n{}", made.stderr);
+    assert_eq!(adopter.row("far2")["engine"]["version"], "26.1.5+dfsg1");
+    adopter.docker("--context far2 version").ok();
+}
+
+fn an_engine_is_kept(maker: &Host, adopter: &Host) {
+    let before = maker.inside("with", ENGINE).text();
+    let made = adopt(maker, adopter, "with", "far1");
+    println!("adopted in {:.1?}:\n{}", made.took, made.stderr);
+    assert!(made.stderr.contains("is kept as it is"), "{}", made.stderr);
+    assert_eq!(maker.inside("with", ENGINE).text(), before);
+    let row = adopter.row("far1");
+    assert_eq!(
+        (&row["state"], &row["engine"]["kind"]),
+        (&"running".into(), &"docker".into())
+    );
+    adopter.berth("use far1").ok();
+    build_busybox(adopter);
+    adopter.docker("run --rm bb true").ok();
+    adopter.berth("certs enable far1").ok();
+    let over_tls = "eval \"$($BERTH env far1 --tls)\"; docker run --rm bb echo over tls";
+    assert_eq!(adopter.shell(over_tls).text(), "over tls");
+    assert_eq!(maker.inside("with", ENGINE).text(), before);
+}
+
+fn rebooting_it_brings_all_of_it_back(adopter: &Host) {
+    let before = adopter.inside("far1", BOOT_ID).text();
+    let restarted = adopter.berth("restart far1").deadline(BOOT).ok();
+    println!("restarted in {:.1?}", restarted.took);
+    assert_ne!(adopter.inside("far1", BOOT_ID).text(), before);
+    adopter.docker("--context far1 run --rm bb true").ok();
+}
