@@ -411,7 +411,7 @@ berth: machine h1: host-key=SHA256:short: is neither a public key (ssh-ed25519 A
 berth: machine h1: install-key=yes: is neither true nor false
 -o host=web -o hots=web: exit 2
 berth: machine h1: the ssh driver has no option "hots"
-hint: did you mean host-key?
+hint: did you mean host?
 -o host=web --cpus 2: exit 2
 berth: --cpus: the ssh driver adopts hosts that run already, as they are
 -o host=web --memory 2G: exit 2
@@ -430,4 +430,37 @@ For more information, try '--help'.
 
 "#]]
     );
+}
+
+#[test]
+fn what_broke_off_goes_on_or_goes_away() {
+    let world = World::new();
+    let host = Host::start(&world, "h", "");
+    let options = host.options();
+    let keys = || fs::read_to_string(host.path("home/.ssh/authorized_keys")).unwrap();
+    let before = keys();
+    for at in [
+        "create:disk:work",
+        "create:host-key:begin",
+        "create:host-key:work",
+        "create:connect:begin",
+        "create:connect:work",
+    ] {
+        let mut args = vec!["create", "h1", "--engine", "none", "-o", "install-key=true"];
+        args.extend(options.iter().map(String::as_str));
+        let died = world.finish(world.command(&args).env("BERTH_DIE_AT", at));
+        assert_eq!(died.code, -9, "{at}: {died:?}");
+        assert_eq!(world.state("h1"), "creating", "{at}");
+        world.berth(&["create", "--resume", "h1"]).ok();
+        world.berth(&["ssh", "h1", "--", "true"]).ok();
+        let died = world.finish(
+            world
+                .command(&["rm", "-y", "h1"])
+                .env("BERTH_DIE_AT", "rm:key:work"),
+        );
+        assert_eq!(died.code, -9, "{at}: {died:?}");
+        world.berth(&["rm", "-y", "h1"]).ok();
+        assert_eq!(keys().trim(), before.trim(), "{at}");
+        assert_eq!(world.row("h1"), serde_json::Value::Null);
+    }
 }

@@ -17,13 +17,14 @@ const ENGINE: &str = "systemctl show docker --property MainPID,ActiveEnterTimest
                       stat -c %Y%i /etc/docker/daemon.json; cat /root/.ssh/authorized_keys; true";
 
 /// Adopts a machine of `maker`'s.
-fn adopt(maker: &Host, adopter: &Host, machine: &str, name: &str) -> vm::Out {
+fn adopt(maker: &Host, adopter: &Host, machine: &str, name: &str, user: &str) -> vm::Run {
     let row = maker.row(machine);
     let known_hosts = maker.machine(machine).join("known_hosts");
     let host_key = std::fs::read_to_string(known_hosts).unwrap();
     let (_, host_key) = host_key.trim().split_once(' ').unwrap();
     adopter
-        .berth("create --timings -o host=127.0.0.1 -o user=root")
+        .berth("create --timings -o host=127.0.0.1 -o")
+        .arg(format!("user={user}"))
         .args(["-o", &format!("port={}", row["ssh"]["port"])])
         .args(["-o", &format!("host-key={host_key}")])
         .args(["-o".into(), {
@@ -32,7 +33,13 @@ fn adopt(maker: &Host, adopter: &Host, machine: &str, name: &str) -> vm::Out {
         }])
         .arg(name)
         .deadline(INSTALL)
-        .ok()
+}
+
+/// Lets the user `me` in with the machine's key.
+fn with_a_user(maker: &Host, machine: &str) {
+    let script = "useradd -m -s /bin/bash me && mkdir -m 700 ~me/.ssh && \
+                  cp /root/.ssh/authorized_keys ~me/.ssh/ && chown -R me: ~me/.ssh";
+    maker.inside(machine, script).ok();
 }
 
 #[test]
@@ -65,8 +72,22 @@ fn systems_that_run_already_are_adopted() {
     maker.finish();
 }
 
+/// Nobody in particular, who may become root without a password, or may not.
 fn a_bare_one_is_provisioned(maker: &Host, adopter: &Host) {
-    let made = adopt(maker, adopter, "bare", "far2");
+    with_a_user(maker, "bare");
+    let refused = adopt(maker, adopter, "bare", "far2", "me").exits(1);
+    assert!(
+        refused.stderr.contains("cannot become root"),
+        "{}",
+        refused.stderr
+    );
+    let sudo = "apt-get update -q && apt-get install -qy --no-install-recommends sudo && \
+                echo 'me ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/berth";
+    maker.inside("bare", sudo).deadline(INSTALL).ok();
+    let made = adopter
+        .berth("create --timings --resume far2")
+        .deadline(INSTALL)
+        .ok();
     println!("provisioned:\n{}", made.stderr);
     assert_eq!(adopter.row("far2")["engine"]["version"], "26.1.5+dfsg1");
     adopter.docker("--context far2 version").ok();
@@ -74,7 +95,17 @@ fn a_bare_one_is_provisioned(maker: &Host, adopter: &Host) {
 
 fn an_engine_is_kept(maker: &Host, adopter: &Host) {
     let before = maker.inside("with", ENGINE).text();
-    let made = adopt(maker, adopter, "with", "far1");
+    with_a_user(maker, "with");
+    let refused = adopt(maker, adopter, "with", "far0", "me").exits(1);
+    assert!(
+        refused.stderr.contains("usermod -aG docker me"),
+        "{}",
+        refused.stderr
+    );
+    maker.inside("with", "usermod -aG docker me").ok();
+    adopter.berth("create --resume far0").ok();
+    adopter.docker("--context far0 version").ok();
+    let made = adopt(maker, adopter, "with", "far1", "root").ok();
     println!("adopted in {:.1?}:\n{}", made.took, made.stderr);
     assert!(made.stderr.contains("is kept as it is"), "{}", made.stderr);
     assert_eq!(maker.inside("with", ENGINE).text(), before);

@@ -20,8 +20,7 @@ pub fn alias(machine: &str) -> String {
 pub fn block(machine: &str, target: &Target) -> String {
     let mut text = format!(
         "Host {alias}\n  HostName {host}\n  Port {port}\n  User {user}\n  HostKeyAlias {alias}\n  \
-         UserKnownHostsFile {known_hosts}\n  GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n  \
-         ConnectTimeout 60\n",
+         UserKnownHostsFile {known_hosts}\n  GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n",
         alias = alias(machine),
         host = target.host,
         port = target.port,
@@ -32,6 +31,7 @@ pub fn block(machine: &str, target: &Target) -> String {
         let key = quote(key);
         text.push_str(&format!("  IdentityFile {key}\n  IdentitiesOnly yes\n"));
     }
+    text.push_str("  ConnectTimeout 60\n");
     if !target.jump.is_empty() {
         // Not ProxyJump, which would look up the hosts on the way in this file instead of the user's.
         let way = jump_arguments(&target.jump, "[%h]:%p").join(" ");

@@ -355,7 +355,16 @@ pub(super) async fn release(
     if opened.folder.key().exists() {
         journal
             .always("key", async {
-                let session = opened.connect(HOST_KEY_DEADLINE).await?;
+                let session = match opened.connect(HOST_KEY_DEADLINE).await {
+                    Ok(session) => session,
+                    // It is out already.
+                    Err(Error::Provision { source, .. })
+                        if matches!(*source, ProvisionError::KeyRejected { .. }) =>
+                    {
+                        return Ok(());
+                    }
+                    Err(error) => return Err(error),
+                };
                 let line = quote(&public_key(opened)?);
                 // Its own file is written, not replaced, so that its owner and links stay.
                 let script = format!(
