@@ -59,6 +59,10 @@ TIME old1: Waiting for the engine
     assert_eq!(row["engine"]["kind"], "docker");
     assert_eq!(row["engine"]["version"], "28.5.2");
     assert_eq!(row["address"], "127.0.0.1");
+    assert!(
+        row["cpus"].as_u64().unwrap() > 0 && row["memory"].as_u64().unwrap() > 0,
+        "{row}"
+    );
     assert_eq!(engine::ping(&world, "old1"), "OK");
     let ran = world.berth(&["ssh", "old1", "--", "echo $HOME"]).ok();
     assert!(ran.stdout.trim().ends_with("host-old/home"), "{ran:?}");

@@ -61,7 +61,10 @@ pub async fn run(berth: &Berth, args: &Args) -> Result<ExitCode> {
                         OptionKind::Integer => "number".into(),
                         OptionKind::Boolean => "true|false".into(),
                     };
-                    let help = format!("{} [default: {}]", option.help, option.default);
+                    let help = match option.default.as_str() {
+                        "" => option.help.clone(),
+                        default => format!("{} [default: {default}]", option.help),
+                    };
                     table.add_row(["", "", &option.name, &values, &help]);
                 }
             }

@@ -6,7 +6,7 @@ use berth_driver_api::{Access, Info, Login, Progress, State};
 use berth_provision::ssh::{
     HostKey, Key, Session, Target, find_host_key, fingerprint, greet, learn_host_key, quote,
 };
-use berth_provision::{Error as ProvisionError, Kind, recognise};
+use berth_provision::{Error as ProvisionError, Kind, recognise, size};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -69,6 +69,10 @@ pub(super) async fn adopt(
         })
         .await?;
     power::write_ssh_config(opened).await?;
+    let size = size(&session).await.map_err(Error::provision(&name))?;
+    let record = &mut opened.record;
+    (record.cpus, record.memory, record.disk) = (size.cpus, size.memory, size.disk);
+    record.write(&berth.home)?;
     if !keep_engine(berth, opened, &session, journal, progress).await? {
         install_engine(berth, opened, &session, false, journal, progress).await?;
     }
