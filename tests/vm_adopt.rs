@@ -64,10 +64,18 @@ fn systems_that_run_already_are_adopted() {
         scope.spawn(|| a_bare_one_is_provisioned(&maker, &adopter));
         scope.spawn(|| an_engine_is_kept(&maker, &adopter));
     });
+    let settings = maker.inside("with", "cat /etc/docker/daemon.json").text();
     rebooting_it_brings_all_of_it_back(&adopter);
+    its_engine_ends_tls_itself(&adopter);
 
     adopter.finish();
-    // What was adopted is still whose it was.
+    // What was adopted is still whose it was, without a trace of berth's.
+    let left = "ls /etc/docker/berth-tls /etc/systemd/system/docker.socket.d; ss -ltn | grep 24376";
+    maker.inside("with", left).exits(1);
+    assert_eq!(
+        maker.inside("with", "cat /etc/docker/daemon.json").text(),
+        settings
+    );
     maker.docker("--context with run --rm bb true").ok();
     maker.finish();
 }
@@ -129,4 +137,55 @@ fn rebooting_it_brings_all_of_it_back(adopter: &Host) {
     println!("restarted in {:.1?}", restarted.took);
     assert_ne!(adopter.inside("far1", BOOT_ID).text(), before);
     adopter.docker("--context far1 run --rm bb true").ok();
+}
+
+/// The guest's port is reached over SSH here, as it would be over a network elsewhere.
+fn its_engine_ends_tls_itself(adopter: &Host) {
+    let enabled = adopter
+        .berth("certs enable far1 --by-engine --address 0.0.0.0:24376 --host localhost --context")
+        .deadline(BOOT)
+        .ok();
+    println!("TLS by the engine in {:.1?}", enabled.took);
+    assert_eq!(enabled.stdout.trim(), "tcp://localhost:24376");
+    let config = adopter.machine("far1").join("ssh_config");
+    let mut tunnel = adopter
+        .run("ssh", "-L 24376:127.0.0.1:24376 -F")
+        .arg(config.display().to_string())
+        .args(["far1.berth", "cat"])
+        .spawn();
+    vm::eventually("the tunnel is open", vm::ANSWER, || {
+        std::net::TcpStream::connect(("127.0.0.1", 24_376)).ok()
+    });
+    adopter.docker("--context far1 run --rm bb true").ok();
+    let over_tls =
+        |line: &str| adopter.shell(&format!("eval \"$($BERTH env far1 --tls)\"; {line}"));
+    over_tls("test $DOCKER_HOST = tcp://localhost:24376; docker run --rm bb true").ok();
+
+    // Nobody else gets in: not without a certificate, and not with that of another machine.
+    over_tls(
+        "unset DOCKER_TLS_VERIFY DOCKER_CERT_PATH; docker -H $DOCKER_HOST --tls=false version",
+    )
+    .exits(1);
+    adopter.berth("certs enable far2").ok();
+    let other = adopter.machine("far2").join("tls").display().to_string();
+    let as_other = format!(
+        "docker --tlsverify --tlscacert $DOCKER_CERT_PATH/ca.pem --tlscert {other}/cert.pem --tlskey {other}/key.pem version"
+    );
+    let refused = over_tls(&as_other).exits(1);
+    assert!(refused.stderr.contains("tls"), "{}", refused.stderr);
+
+    // New certificates lock the old ones out.
+    over_tls("cp -r $DOCKER_CERT_PATH old").ok();
+    adopter.berth("certs renew far1").deadline(BOOT).ok();
+    over_tls("docker version").ok();
+    over_tls("DOCKER_CERT_PATH=old docker version").exits(1);
+    adopter.berth("certs disable far1").deadline(BOOT).ok();
+    // It ends with what it reads.
+    drop(tunnel.stdin.take());
+    tunnel.wait().unwrap();
+    adopter.docker("--context far1 run --rm bb true").ok();
+    adopter
+        .berth("certs enable far1 --by-engine --address 0.0.0.0:24376")
+        .deadline(BOOT)
+        .ok();
 }

@@ -11,6 +11,7 @@ mod context;
 pub mod copy;
 mod daemon_json;
 pub mod engine;
+mod engine_tls;
 mod environment;
 mod error;
 mod facts;
@@ -29,6 +30,7 @@ mod upstream;
 pub mod versions;
 mod wanted;
 
+pub use engine_tls::{end_tls, serve_tls};
 pub use error::{Error, Result};
 pub use reboot::reboot;
 pub use recognise::{Recognised, recognise};

@@ -105,9 +105,7 @@ async fn remove_parts(
     if adopted {
         match adopt::release(opened, &mut journal, progress).await {
             Err(error) if force => {
-                progress.note(&format!(
-                    "{error}; berth's key stays in its authorized_keys"
-                ));
+                progress.note(&format!("{error}; what berth put on the host stays there"));
             }
             other => other?,
         }

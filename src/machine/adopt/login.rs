@@ -7,7 +7,7 @@ use berth_provision::ssh::{Key, Session, Target, quote};
 use super::HOST_KEY_DEADLINE;
 use crate::machine::journal::Journal;
 use crate::machine::power::SSH_DEADLINE;
-use crate::machine::{Berth, Error, Opened, Result, identity};
+use crate::machine::{Berth, Error, Opened, Result, identity, tls};
 use crate::store;
 
 /// A connection by the first of the user's keys that lets in, which is recorded; with berth's own from now on, if the
@@ -99,6 +99,17 @@ pub(in crate::machine) async fn release(
     progress: &dyn Progress,
 ) -> Result<()> {
     let name = &opened.record.name;
+    if opened
+        .record
+        .tls
+        .as_ref()
+        .is_some_and(|wish| wish.by_engine)
+    {
+        journal
+            .always("engine-tls", tls::engine::close(opened))
+            .await?;
+        progress.note(&format!("the engine of {name} no longer listens for TLS"));
+    }
     if opened.folder.key().exists() {
         journal
             .always("key", async {
