@@ -468,3 +468,35 @@ fn what_broke_off_goes_on_or_goes_away() {
         assert_eq!(world.row("h1"), serde_json::Value::Null);
     }
 }
+
+#[test]
+fn only_what_was_adopted_has_an_engine_that_ends_tls_itself() {
+    let world = World::new();
+    world.create(&["vm1"]).ok();
+    let _engine = engine::install(&world, "vm1");
+    let host = Host::start(&world, "h", "");
+    adopt(&world, "h1", &host, &[]).ok();
+    let mut told = String::new();
+    for args in [
+        &["certs", "enable", "vm1", "--by-engine"][..],
+        &["certs", "enable", "h1", "--by-engine"],
+        &["certs", "enable", "h1", "--by-engine", "--address", "here"],
+    ] {
+        told += &format!("{}: {}", args.join(" "), world.berth(args).told());
+    }
+    assert_data_eq!(
+        told,
+        str![[r#"
+certs enable vm1 --by-engine: exit 2
+berth: --by-engine: machine vm1 is on this computer, which ends TLS for it
+certs enable h1 --by-engine: exit 4
+berth: machine h1 has no container engine
+hint: `berth provision h1 --engine docker` installs one
+certs enable h1 --by-engine --address here: exit 2
+error: invalid value 'here' for '--address <IP[:PORT]>': write an IP address, with a port if you like: 127.0.0.1, [::1]:2376
+
+For more information, try '--help'.
+
+"#]]
+    );
+}

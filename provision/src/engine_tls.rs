@@ -17,6 +17,9 @@ use crate::{Error, Result};
 /// Where the engine's certificates are in the machine.
 const FOLDER: &str = "/etc/docker/berth-tls";
 
+/// What the engine was told before.
+const BEFORE: &str = "/etc/docker/berth-tls/daemon.json.before";
+
 const DROP_IN_FOLDER: &str = "/etc/systemd/system/docker.socket.d";
 const DROP_IN: &str = "/etc/systemd/system/docker.socket.d/50-berth-tls.conf";
 
@@ -50,7 +53,11 @@ pub async fn serve_tls(
     }
     let settings = with_tls(session, facts.daemon_json.as_deref())?;
     progress.phase("Handing certificates to the engine");
-    let folders = format!("mkdir -p -m 700 {FOLDER} && mkdir -p {DROP_IN_FOLDER}");
+    // What was there is kept to the letter, unless it was there before these certificates.
+    let folders = format!(
+        "mkdir -p -m 700 {FOLDER} && mkdir -p {DROP_IN_FOLDER} && {{ [ -e {BEFORE} ] || [ ! -e {DAEMON_JSON} ] || \
+         [ -e {FOLDER}/key.pem ] || cp -p {DAEMON_JSON} {BEFORE}; }}"
+    );
     root(session, prefix, "making room for certificates", &folders).await?;
     for (name, text) in [
         ("ca.pem", ca),
@@ -95,7 +102,18 @@ pub async fn end_tls(session: &Session) -> Result<()> {
     {
         return Ok(());
     }
-    match without_tls(session, facts.daemon_json.as_deref())? {
+    let before = session
+        .exec(&format!("{prefix}cat {BEFORE} 2>/dev/null"))
+        .await?;
+    let now = facts.daemon_json.as_deref();
+    let untouched = before.success()
+        && with_tls(session, Some(&before.stdout)).is_ok_and(|text| Some(&*text) == now);
+    match without_tls(session, now)? {
+        Some(_) if untouched => {
+            session
+                .write_file_as(prefix, DAEMON_JSON, &before.stdout, 0o644)
+                .await?;
+        }
         Some(settings) if settings.is_empty() => {
             root(
                 session,
