@@ -139,6 +139,7 @@ fn one_broken_plugin_does_not_hide_the_others() {
     assert_data_eq!(
         known.join("\n") + "\n",
         str![[r#"
+ssh true 
 chatty false driver chatty: it wrote what is no message: Hello, I am a driver!
 dead false driver dead: it ended; its last words: libvirt.so.0: cannot open shared object file
 eager false driver eager: it ended

@@ -309,7 +309,7 @@ hint: did you mean mute?
 $ berth create web2 --engine none --image WORLD/tiny.qcow2 -d sshd -o zzz=1
 exit 2
 berth: machine web2: the sshd driver has no option "zzz"
-hint: it has: mute, stubborn, frail
+hint: it has: mute, stubborn, frail, jump
 
 $ berth create web2 --engine none --image WORLD/tiny.qcow2 -d sshd -o mute=maybe
 exit 2
@@ -376,12 +376,12 @@ berth: --engine-env: "A B" cannot be a variable
 $ berth create web2 -d vmware
 exit 3
 berth: there is no driver vmware
-hint: there are: qemu, uml, sshd
+hint: there are: qemu, uml, ssh, sshd
 
 $ berth create web2 -d ../sh
 exit 3
 berth: there is no driver ../sh
-hint: there are: qemu, uml, sshd
+hint: there are: qemu, uml, ssh, sshd
 
 $ berth create web2 -d sshd --engine dokcer
 exit 2

@@ -14,7 +14,7 @@ const LIVES: Duration = Duration::from_secs(900);
 fn keeps_its_promises(driver: &'static str) {
     let host = Host::with(driver);
     let out = host
-        .berth("driver check --image")
+        .berth("driver check --memory 512M --image")
         .args([image("debian-13"), driver.into()])
         .deadline(LIVES)
         .ok();

@@ -330,7 +330,9 @@ where
     B::Error: Into<Cause>,
 {
     match socket {
-        Socket::Ssh(session, path) => send_on(session.open_unix(path).await?, request, limit).await,
+        Socket::Ssh(session, path) => {
+            send_on(session.open_engine(path).await?, request, limit).await
+        }
         Socket::Unix(path) => send_on(UnixStream::connect(&**path).await?, request, limit).await,
     }
 }

@@ -25,7 +25,7 @@ pub enum Error {
 
     /// What answers is not the machine that the known_hosts file knows.
     #[error(
-        "{host} does not have the host key recorded in {}: it offers {offered}. \
+        "{host} does not have the host key recorded in {}, {recorded}: it offers {offered}. \
          Either the machine was rebuilt, or something stands between", known_hosts.display()
     )]
     HostKeyMismatch {
@@ -34,6 +34,19 @@ pub enum Error {
         /// The machine's own known_hosts file.
         known_hosts: PathBuf,
         /// Type and fingerprint of the key that was offered.
+        offered: String,
+        /// Types and fingerprints of those that are recorded.
+        recorded: String,
+    },
+
+    /// The host shows none of the keys that it was said to have.
+    #[error("{host} has no host key {wanted}: it offers {offered}")]
+    OtherHostKey {
+        /// Where it was looked for.
+        host: String,
+        /// The fingerprint that it should have.
+        wanted: String,
+        /// Types and fingerprints of all its keys.
         offered: String,
     },
 
@@ -80,6 +93,15 @@ pub enum Error {
     Hop {
         /// What was given.
         hop: String,
+    },
+
+    /// A host on the way does not let the connection through.
+    #[error("the way over {hop} is closed: {detail}")]
+    JumpHost {
+        /// The host, or all of them in order, with commas.
+        hop: String,
+        /// What ssh said.
+        detail: String,
     },
 
     /// The connection ended while it was in use.
@@ -295,6 +317,17 @@ pub enum Error {
         what: &'static str,
         /// What is known of why.
         detail: String,
+    },
+
+    /// An engine is there, and the user may not use it.
+    #[error("{user} may not use the engine's socket {socket} on {host}")]
+    SocketClosed {
+        /// Which machine.
+        host: String,
+        /// Who.
+        user: String,
+        /// Where the engine listens.
+        socket: String,
     },
 
     /// There is no engine whose version could be changed.

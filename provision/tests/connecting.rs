@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use berth_provision::Error;
-use berth_provision::ssh::{Hop, Key, Session, fingerprint, generate_key, learn_host_key};
+use berth_provision::ssh::{Key, Session, fingerprint, generate_key, learn_host_key};
 use common::{SOON, Sshd, secret};
 
 #[tokio::test]
@@ -177,39 +177,12 @@ async fn a_server_of_garbage_ends_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_jump_host_carries_the_connection() {
-    let gate = Sshd::start();
-    let inner = Sshd::start();
-    let mut target = inner.target();
-    target.jump = vec![Hop {
-        host: "127.0.0.1".into(),
-        port: gate.port,
-        user: None,
-        known_hosts: Some(gate.path("known_hosts")),
-        key: Some(gate.path("user_key")),
-    }];
-    let session = Session::connect(&target, SOON).await.unwrap();
-    assert_eq!(
-        session.exec("echo inside").await.unwrap().stdout,
-        b"inside\n"
-    );
-
-    // The hop is checked as strictly as the machine.
-    let other = generate_key("other").unwrap();
-    fs::write(
-        gate.path("known_hosts"),
-        gate.known_hosts_line(&other.public_openssh),
-    )
-    .unwrap();
-    let error = Session::connect(&target, SOON).await.unwrap_err();
-    assert!(matches!(error, Error::HostKeyMismatch { .. }), "{error}");
-}
-
-#[tokio::test]
 async fn a_host_key_is_learned_without_logging_in() {
     let sshd = Sshd::start();
     sshd.session().await;
-    let key = learn_host_key("127.0.0.1", sshd.port, SOON).await.unwrap();
+    let key = learn_host_key("127.0.0.1", sshd.port, &[], SOON)
+        .await
+        .unwrap();
     assert_eq!(key.algorithm, "ssh-ed25519");
     assert_eq!(
         key.fingerprint,
@@ -222,7 +195,9 @@ async fn a_host_key_is_learned_without_logging_in() {
     .unwrap();
     sshd.session().await;
     let nobody = common::free_port();
-    let error = learn_host_key("127.0.0.1", nobody, SOON).await.unwrap_err();
+    let error = learn_host_key("127.0.0.1", nobody, &[], SOON)
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
 }
 

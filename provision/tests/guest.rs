@@ -33,7 +33,7 @@ async fn a_machine_gets_its_engine_once() {
     let known_hosts = folder.path().join("known_hosts");
     let print = Print(Instant::now());
     let key = loop {
-        match learn_host_key(host, port, Duration::from_secs(20)).await {
+        match learn_host_key(host, port, &[], Duration::from_secs(20)).await {
             Ok(key) => break key,
             Err(error) if print.0.elapsed() > Duration::from_secs(300) => panic!("{error}"),
             Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,

@@ -1,6 +1,6 @@
 //! `berth certs`
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -66,7 +66,8 @@ enum CertsCommand {
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Only clients with a certificate of the machine are let in.\n\nExamples:\n  berth certs enable web1\n  \
-                        berth certs enable web1 --address 0.0.0.0:2376 --host build.example.org"
+                        berth certs enable web1 --address 0.0.0.0:2376 --host build.example.org\n  \
+                        berth certs enable old1 --by-engine --address 10.3.0.7 --host old1.example.org"
 )]
 struct EnableArgs {
     #[command(flatten)]
@@ -79,6 +80,11 @@ struct EnableArgs {
     /// A name or address that clients reach it by, for the certificate (repeatable); the first is in its URL
     #[arg(long = "host", value_name = "HOST", value_parser = host)]
     hosts: Vec<String>,
+
+    /// Let the engine of an adopted host end TLS itself, on the host [default address: 0.0.0.0:2376]; the engine is
+    /// restarted, its containers too unless it has live-restore, and its certificates do not renew themselves
+    #[arg(long)]
+    by_engine: bool,
 
     /// Let docker's context of the machine go over TLS too
     #[arg(long)]
@@ -137,8 +143,12 @@ async fn enable(berth: &Berth, args: &EnableArgs, screen: &Screen) -> Result<Exi
         return Err(Usage("one port is for one machine only".into()).into());
     }
     let wish = TlsWish {
-        listen: args.address.unwrap_or(TlsWish::default().listen),
+        listen: args.address.unwrap_or(match args.by_engine {
+            true => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            false => TlsWish::default().listen,
+        }),
         hosts: args.hosts.clone(),
+        by_engine: args.by_engine,
         context: args.context,
     };
     let (done, code) = each(&names, screen, async |name: String, task| {
@@ -155,11 +165,11 @@ async fn enable(berth: &Berth, args: &EnableArgs, screen: &Screen) -> Result<Exi
 async fn settled(berth: &Berth, name: &str) -> Result<()> {
     let folder = berth.home.machine(name);
     let wanted = match berth.record(name)?.tls {
-        Some(wish) => {
+        Some(wish) if !wish.by_engine => {
             let shown = Files::read(&folder)?.and_then(|files| tls::certificate(&files.server));
             shown.map(|shown| (wish.listen, shown.serial))
         }
-        None => None,
+        _ => None,
     };
     if let Err(trouble) = supervisor::tls_settles(&folder, wanted).await {
         bail!("machine {name}: {trouble}");
@@ -184,8 +194,8 @@ async fn renew(
         super::require_selection(selection)?;
         select(berth, selection, super::ASK_DEADLINE).await?
     };
-    let (done, code) = each(&names, screen, async |name: String, _| {
-        tls::renew(berth, &berth.record(&name)?).await?;
+    let (done, code) = each(&names, screen, async |name: String, task| {
+        tls::renew(berth, &berth.record(&name)?, &*task).await?;
         settled(berth, &name).await
     })
     .await;

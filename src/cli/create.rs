@@ -21,7 +21,9 @@ use crate::machine::{self, Berth, EngineWish, Request, TlsWish, check_name, pars
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  berth create web1\n  berth create ci1 ci2 ci3 --cpus 4 --memory 8G -l role=ci\n  \
-                        berth create bare --image debian-13 --engine none\n  berth create u1 --image ubuntu-24.04 --cloud-init mine.yaml\n  berth create web1 --resume"
+                        berth create bare --image debian-13 --engine none\n  berth create u1 --image ubuntu-24.04 --cloud-init mine.yaml\n  \
+                        berth create old1 -d ssh -o host=old1.example.org       adopt a host that runs already\n  \
+                        berth create web1 --resume"
 )]
 pub struct Args {
     /// Names of the machines; several are made in parallel
@@ -51,9 +53,9 @@ pub struct SpecArgs {
     #[arg(long, value_name = "N")]
     cpus: Option<u32>,
 
-    /// Memory, such as 2G or 512M
-    #[arg(long, value_name = "SIZE", default_value = "2G", value_parser = parse_size)]
-    memory: u64,
+    /// Memory, such as 2G or 512M [default: 2G]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    memory: Option<u64>,
 
     /// Disk, such as 40G [default: the image's own size, at least 20G where berth can grow it]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
@@ -73,12 +75,14 @@ pub struct SpecArgs {
     cloud_init: Option<PathBuf>,
 
     /// The container engine: docker, docker@VERSION (26.1: the newest 26.1, held), docker@latest, podman or none
-    #[arg(long, value_name = "KIND[@VERSION]", default_value = "docker")]
-    engine: String,
+    /// [default: docker, or what an adopted host has]
+    #[arg(long, value_name = "KIND[@VERSION]")]
+    engine: Option<String>,
 
     /// Where the engine comes from: distro, upstream (Docker's repositories) or bundle:PATH (files; no network needed)
-    #[arg(long, default_value = machine::DISTRO)]
-    channel: String,
+    /// [default: distro]
+    #[arg(long)]
+    channel: Option<String>,
 
     /// Open a TLS endpoint on loopback too, for clients that cannot use a unix socket; `berth certs` has more
     #[arg(long)]
@@ -119,7 +123,11 @@ impl SpecArgs {
             image: self.image.clone(),
             digest: self.digest.clone(),
             cloud_init: self.cloud_init.clone(),
-            engine: EngineWish::parse(&self.engine, &self.channel),
+            engine: EngineWish::parse(
+                self.engine.as_deref().unwrap_or("docker"),
+                self.channel.as_deref().unwrap_or(machine::DISTRO),
+            ),
+            engine_named: self.engine.is_some() || self.channel.is_some(),
             tls: self.tls.then(TlsWish::default),
             labels: self.labels.iter().cloned().collect(),
             options: self.options.iter().cloned().collect::<BTreeMap<_, _>>(),

@@ -67,12 +67,15 @@ fn options_of(driver: &str) -> Option<Vec<OptionSpec>> {
 fn section(driver: &str, options: &[OptionSpec]) -> String {
     let mut text = format!("\nOptions of driver {driver} (-o KEY=VALUE, or the variable):");
     for option in options {
+        let default = match option.default.as_str() {
+            "" => String::new(),
+            default => format!(" [default: {default}]"),
+        };
         text += &format!(
-            "\n  -o {}={}\n          {} [default: {}] [env: {}]",
+            "\n  -o {}={}\n          {}{default} [env: {}]",
             option.name,
             values(&option.kind),
             option.help,
-            option.default,
             option.variable(driver)
         );
     }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use berth_driver_api::State;
+use berth_driver_api::{Login, State};
 use serde::Serialize;
 
 use super::output;
@@ -40,7 +40,8 @@ struct Whole {
     drift: Option<Vec<String>>,
     supervisor: Option<Status>,
     folder: std::path::PathBuf,
-    key: std::path::PathBuf,
+    /// The private key that lets in; null where the SSH agent does.
+    key: Option<std::path::PathBuf>,
     known_hosts: std::path::PathBuf,
 }
 
@@ -57,6 +58,7 @@ pub async fn run(berth: &Berth, args: &Args) -> Result<ExitCode> {
             Some(record) if row.state == State::Running => drift(berth, record, deadline).await,
             _ => None,
         };
+        let login = record.as_ref().and_then(|record| record.login.clone());
         if let Some(record) = &mut record {
             record.settings = record.settings.shown();
         }
@@ -66,7 +68,11 @@ pub async fn run(berth: &Berth, args: &Args) -> Result<ExitCode> {
             record,
             supervisor: Status::read(&folder),
             folder: folder.path().to_owned(),
-            key: folder.key(),
+            key: match login {
+                None => Some(folder.key()),
+                Some(Login::File(path)) => Some(path),
+                Some(Login::Agent) => None,
+            },
             known_hosts: folder.known_hosts(),
         });
     }

@@ -11,8 +11,11 @@ mod each;
 mod engine;
 mod env;
 mod error;
+mod export;
 mod help;
+mod host_key;
 mod image;
+mod import;
 mod inspect;
 mod ip;
 mod logs;
@@ -91,6 +94,9 @@ enum Command {
     Ssh(ssh::Args),
     Cp(cp::Args),
     SshConfig(ssh_config::Args),
+    HostKey(host_key::Args),
+    Export(export::Args),
+    Import(import::Args),
     Use(use_::Args),
     Env(env::Args),
     Context(context::Args),
@@ -221,6 +227,9 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Ssh(args) => ssh::run(&berth, &args).await,
         Command::Cp(args) => cp::run(&berth, &args).await,
         Command::SshConfig(args) => ssh_config::run(&berth, &args),
+        Command::HostKey(args) => host_key::run(&berth, &args, screen).await,
+        Command::Export(args) => export::run(&berth, &args, screen).await,
+        Command::Import(args) => import::run(&berth, &args, screen).await,
         Command::Use(args) => use_::run(&berth, &args),
         Command::Env(args) => env::run(&berth, &args).await,
         Command::Context(args) => context::run(&berth, &args),

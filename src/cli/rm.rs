@@ -35,7 +35,7 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
     if names.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    if !args.yes && !args.force && !confirmed(&names)? {
+    if !args.yes && !args.force && !confirmed(berth, &names)? {
         eprintln!("nothing was removed");
         return Ok(ExitCode::from(1));
     }
@@ -66,11 +66,20 @@ async fn doomed(berth: &Berth, args: &Args) -> Result<Vec<String>> {
     Ok(select(berth, &selection, super::ASK_DEADLINE).await?)
 }
 
-fn confirmed(names: &[String]) -> Result<bool> {
+fn confirmed(berth: &Berth, names: &[String]) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         return Err(Usage("there is no terminal to ask on: say --yes".into()).into());
     }
-    eprint!("Remove {} with all data in it? [y/N] ", names.join(", "));
+    // A host that was adopted was there before and stays.
+    let adopted = |name: &String| {
+        berth
+            .record(name)
+            .is_ok_and(|record| record.image.is_none())
+    };
+    match names.iter().all(adopted) {
+        true => eprint!("Forget {}? The host itself stays. [y/N] ", names.join(", ")),
+        false => eprint!("Remove {} with all data in it? [y/N] ", names.join(", ")),
+    }
     std::io::stderr().flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;

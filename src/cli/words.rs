@@ -220,7 +220,38 @@ fn of_provision(machine: &str, error: &ProvisionError) -> Words {
         ),
         ProvisionError::HostKeyMismatch { .. } | ProvisionError::HostKeyUnknown { .. } => hinted(
             FAILED,
-            "berth accepts only the key that it made; if the guest was rebuilt by hand, remove the machine",
+            &format!(
+                "if the machine was made anew, `berth host-key {machine}` shows its key and how to accept it; \
+                 otherwise find out who answers there"
+            ),
+        ),
+        ProvisionError::OtherHostKey { .. } => hinted(
+            FAILED,
+            "nothing was sent there; find out who answers, or say the right fingerprint with -o host-key=SHA256:…",
+        ),
+        ProvisionError::Sudo { user, .. } => hinted(
+            FAILED,
+            &format!(
+                "as root there: `echo '{user} ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/berth`, then \
+                 `berth create --resume {machine}`; or log in as root, or adopt it with --engine none"
+            ),
+        ),
+        ProvisionError::SocketClosed { user, .. } => hinted(
+            FAILED,
+            &format!(
+                "as root there: `usermod -aG docker {user}`, then `berth create --resume {machine}`"
+            ),
+        ),
+        ProvisionError::JumpHost { .. } => hinted(
+            FAILED,
+            "the way is that of your own ssh: `ssh HOST true` to the last host there must work without a question",
+        ),
+        ProvisionError::Agent { .. } | ProvisionError::KeyFile { .. } => hinted(
+            FAILED,
+            &format!(
+                "`ssh-add FILE` gives a key to a running agent; then `berth create --resume {machine}`, or `berth rm \
+                 {machine}` and adopt it with another -o key="
+            ),
         ),
         ProvisionError::KeyRejected { .. } => hinted(
             FAILED,

@@ -12,8 +12,8 @@ use super::engine::{check_engine, install_engine, take_ready_made};
 use super::journal::{self, Journal};
 use super::tls::{self, TlsWish};
 use super::{
-    Berth, DISTRO, EngineSettings, EngineWish, Error, ImageRef, Opened, Record, Result, check_name,
-    choice, identity, image, power, seed, show_size,
+    Berth, DISTRO, EngineSettings, EngineWish, Error, ImageRef, Opened, Record, Result, adopt,
+    check_name, choice, identity, image, power, seed, show_size,
 };
 use crate::store::{self, Lock, create_private_folder};
 
@@ -26,8 +26,8 @@ pub struct Request {
     pub driver: String,
     /// Virtual CPUs; up to four of this computer's if none are given.
     pub cpus: Option<u32>,
-    /// Memory in bytes.
-    pub memory: u64,
+    /// Memory in bytes; [`MEMORY`] if none is given.
+    pub memory: Option<u64>,
     /// Disk in bytes; the image's size if none is given.
     pub disk: Option<u64>,
     /// The image's reference, a disk's path or its address; the catalog's default if none is given.
@@ -38,6 +38,8 @@ pub struct Request {
     pub cloud_init: Option<PathBuf>,
     /// The engine.
     pub engine: EngineWish,
+    /// Whether the user named it, and so wants no other that may be there.
+    pub engine_named: bool,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// The TLS endpoint.
@@ -49,6 +51,9 @@ pub struct Request {
     /// How long the guest may take to answer over SSH.
     pub boot_deadline: Duration,
 }
+
+/// A machine's memory in bytes if none is given.
+pub(super) const MEMORY: u64 = 2 << 30;
 
 /// The disk's size in bytes if none is given, for images that berth did not build.
 const CLOUD_DISK: u64 = 20 << 30;
@@ -80,6 +85,7 @@ pub(super) async fn found(
     }
     let request = &request;
     check_options(driver.info(), &request.options).map_err(Error::driver(&request.name))?;
+    adopt::check_wishes(request, driver.info())?;
     image::check_driver(berth, request, driver.info()).map_err(Error::driver(&request.name))?;
     let user_data = request.cloud_init.as_deref();
     let user_data = user_data.map(seed::user_data).transpose()?;
@@ -90,7 +96,17 @@ pub(super) async fn found(
     }
     let result = async {
         let record = plan(berth, request, progress).await?;
-        found_folder(berth, &record, user_data.as_deref())?;
+        found_folder(berth, &record, |draft| {
+            match (
+                &user_data,
+                berth.home.machine(&record.name).user_data().file_name(),
+            ) {
+                (Some(text), Some(name)) => {
+                    store::write_private(&draft.join(name), text.as_bytes())
+                }
+                _ => Ok(()),
+            }
+        })?;
         Ok(record)
     }
     .await;
@@ -154,7 +170,7 @@ fn check_request(berth: &Berth, request: &Request) -> Result<()> {
     berth.check_contexts_free(&request.name, &request.engine.kind)
 }
 
-fn take_lock(berth: &Berth, name: &str) -> Result<Lock> {
+pub(super) fn take_lock(berth: &Berth, name: &str) -> Result<Lock> {
     Lock::try_take(&berth.home.lock(name), &format!("create {name}"))?.map_err(|holder| {
         Error::Busy {
             name: name.to_owned(),
@@ -167,6 +183,10 @@ fn take_lock(berth: &Berth, name: &str) -> Result<Lock> {
 async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Result<Record> {
     let driver = berth.drivers.get(&request.driver).await?;
     let mut spec = request.spec(driver.info());
+    if !driver.info().capabilities.images {
+        // A host that runs already has what it has.
+        (spec.cpus, spec.memory) = (0, 0);
+    }
     let mut record = Record::new(
         &request.name,
         &request.driver,
@@ -174,6 +194,7 @@ async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Resu
         request.engine.clone(),
     );
     record.labels = request.labels.clone();
+    record.engine_named = request.engine_named;
     record.tls = request.tls.clone();
     record.settings = request.settings.clone();
     let refused = Error::driver(&request.name);
@@ -222,8 +243,13 @@ async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Resu
     Ok(record)
 }
 
-/// Makes the machine's folder with its record and journal in it, in one rename: from then on it exists.
-fn found_folder(berth: &Berth, record: &Record, user_data: Option<&str>) -> Result<()> {
+/// Makes the machine's folder with its record, its journal and what `more` puts there in it, in one rename: from then
+/// on it exists.
+pub(super) fn found_folder(
+    berth: &Berth,
+    record: &Record,
+    more: impl FnOnce(&Path) -> store::Result<()>,
+) -> Result<()> {
     let folder = berth.home.machine(&record.name);
     let draft = berth.home.draft(&record.name);
     // A berth that was killed at this point left one.
@@ -235,9 +261,7 @@ fn found_folder(berth: &Berth, record: &Record, user_data: Option<&str>) -> Resu
             reason: error.to_string(),
         })?;
         store::write_private(&draft.join("machine.toml"), text.as_bytes())?;
-        if let (Some(text), Some(name)) = (user_data, folder.user_data().file_name()) {
-            store::write_private(&draft.join(name), text.as_bytes())?;
-        }
+        more(&draft)?;
         Journal::begin(&draft.join("journal"), "create")?;
         fs::rename(&draft, folder.path()).map_err(store::Error::io(folder.path()))
     })();
@@ -263,7 +287,11 @@ async fn carry_out(
     journal
         .once("keys", async {
             safe_sockets(&opened.machine.sockets)?;
-            identity::make(&opened.folder, &name)
+            match opened.driver.info().capabilities.images {
+                true => identity::make(&opened.folder, &name),
+                // What runs already has keys of its own.
+                false => Ok(()),
+            }
         })
         .await?;
     journal
@@ -273,6 +301,7 @@ async fn carry_out(
                 seed::write(&opened.folder, &opened.record)?;
             }
             let credentials = match &opened.record.cloud_init {
+                _ if !opened.driver.info().capabilities.images => Vec::new(),
                 Some(cloud_init) if !cloud_init.credentials => Vec::new(),
                 _ => identity::credentials(&opened.folder, &name)?,
             };
@@ -287,6 +316,10 @@ async fn carry_out(
         journal
             .once("tls", tls::prepare(berth, &mut opened.record))
             .await?;
+    }
+    if !opened.driver.info().capabilities.images {
+        adopt::adopt(berth, &mut opened, &mut journal, progress).await?;
+        return finish(berth, opened, journal, progress).await;
     }
     let until = power::power_on(&opened, &mut journal, boot_deadline, progress).await?;
     // Not before the end where the engine is still to be installed, and a user to be let in to its group.
@@ -316,6 +349,16 @@ async fn carry_out(
         .await?;
         session.disconnect().await;
     }
+    finish(berth, opened, journal, progress).await
+}
+
+/// Points this computer's clients at the machine.
+async fn finish(
+    berth: &Berth,
+    opened: Opened,
+    mut journal: Journal,
+    progress: &dyn Progress,
+) -> Result<Record> {
     power::publish(berth, &opened, &mut journal, progress).await?;
     journal.end()?;
     Ok(opened.record)

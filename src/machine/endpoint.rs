@@ -29,7 +29,7 @@ const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
 /// # Errors
 /// [`Error::Supervisor`] with the end of its log.
 pub async fn ensure(opened: &Opened) -> Result<()> {
-    if store::holder(&opened.folder.supervisor_lock()).is_some() {
+    if is_open(opened) {
         return Ok(());
     }
     let failed = |what: String| Error::Supervisor {
@@ -73,6 +73,11 @@ pub async fn ensure(opened: &Opened) -> Result<()> {
         "did not start: {}",
         process::last_lines(&last, 5)
     )))
+}
+
+/// Whether the machine has a supervisor now.
+pub fn is_open(opened: &Opened) -> bool {
+    store::holder(&opened.folder.supervisor_lock()).is_some()
 }
 
 /// Ends the machine's supervisor, if it has one: what it forwards to has changed.

@@ -39,6 +39,24 @@ pub fn make(folder: &MachineFolder, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Makes a key for berth to log in with, once, for a host that has a host key of its own.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn make_login_key(folder: &MachineFolder, name: &str) -> Result<()> {
+    if folder.key().exists() {
+        return Ok(());
+    }
+    let user = generate_key(&format!("berth {name}")).map_err(Error::provision(name))?;
+    let public = format!("{}\n", user.public_openssh.trim());
+    store::write_private(&folder.key().with_extension("pub"), public.as_bytes())?;
+    // Last: its presence says that both are there.
+    Ok(store::write_private(
+        &folder.key(),
+        user.private_openssh.as_bytes(),
+    )?)
+}
+
 /// What the guest is handed at first boot (systemd.system-credentials(7)): the user's public key, the host key, the
 /// host name.
 ///

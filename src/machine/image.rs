@@ -39,6 +39,9 @@ pub(super) fn check_driver(
     request: &Request,
     info: &Info,
 ) -> berth_driver_api::Result<()> {
+    if !info.capabilities.images {
+        return Ok(());
+    }
     let foreign = berth.catalog().is_ok_and(|catalog| {
         let reference = reference(request, &catalog);
         is_url(reference) || catalog.cloud_image(reference).is_some()

@@ -1,5 +1,6 @@
 //! A machine's life: what was asked for, what is recorded, what happens to it.
 
+mod adopt;
 mod boot;
 mod choice;
 mod clients;
@@ -21,9 +22,11 @@ mod settings;
 mod size;
 mod status;
 pub mod tls;
+mod transfer;
 mod trial;
 mod upgrade;
 
+pub use adopt::{HostKeys, accept_host_key, host_keys};
 pub use choice::{AUTO, Candidate, candidates, look};
 pub use clients::is_podman;
 pub use create::{Request, create, resume_create};
@@ -40,13 +43,14 @@ pub use settings::{EngineSettings, amend_settings, drift};
 pub use size::{parse_size, show_size};
 pub use status::{Row, ask, ask_all};
 pub use tls::TlsWish;
+pub use transfer::{Import, MAX_EXPORT, export, import};
 pub use trial::try_driver;
 pub use upgrade::{UpgradeRequest, plan_upgrade, roll_back, upgrade};
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_driver_api::{Address, Driver, Machine, Spec};
+use berth_driver_api::{Address, Driver, Login, Machine, Spec};
 use berth_images::{Catalog, Image, Reference, Store};
 use berth_provision::ssh::{Key, Session, Target};
 
@@ -252,20 +256,38 @@ impl Opened {
             .map_err(Error::driver(&self.record.name))
     }
 
-    /// The SSH target of the machine, with its own key and pinned host key.
+    /// The SSH target of the machine, with the key that lets in and its pinned host key.
     ///
     /// # Errors
     /// As [`Opened::address`].
     pub async fn target(&self) -> Result<Target> {
         let address = self.address().await?;
+        // It goes into ssh's configuration and onto its command line, whoever told it.
+        let plain = |word: &str| {
+            !word.is_empty()
+                && !word.starts_with('-')
+                && !word.contains(|c: char| c.is_control() || c.is_whitespace() || c == '"')
+        };
+        if !plain(&address.host) || !plain(&address.user) {
+            let error = berth_driver_api::Error::failed("its address", "it is none");
+            return Err(Error::driver(&self.record.name)(error));
+        }
+        let hops = address.jump.iter().map(|hop| hop.parse());
+        let jump = hops
+            .collect::<Result<_, _>>()
+            .map_err(Error::provision(&self.record.name))?;
         Ok(Target {
             host: address.host,
             port: address.port,
             user: address.user,
-            key: Key::File(self.folder.key()),
+            key: match &self.record.login {
+                None => Key::File(self.folder.key()),
+                Some(Login::File(path)) => Key::File(path.clone()),
+                Some(Login::Agent) => Key::Agent,
+            },
             known_hosts: self.folder.known_hosts(),
             host_key_alias: Some(ssh_config::alias(&self.record.name)),
-            jump: Vec::new(),
+            jump,
         })
     }
 

@@ -9,7 +9,7 @@ use berth_provision::ssh::Session;
 
 use super::journal::{self, Journal};
 use super::{Berth, Error, Opened, Result};
-use super::{endpoint, greeting};
+use super::{adopt, endpoint, greeting};
 use crate::context::ssh_config;
 use crate::store::{self, Lock};
 
@@ -63,7 +63,7 @@ pub async fn kill(berth: &Berth, name: &str, progress: &dyn Progress) -> Result<
     endpoint::gone(&opened).await
 }
 
-/// Stops and starts a machine.
+/// Stops and starts a machine; one whose power nobody drives is told to reboot, and waited for.
 ///
 /// # Errors
 /// As [`stop`] and [`start`].
@@ -76,6 +76,10 @@ pub async fn restart(
 ) -> Result<()> {
     let _lock = begin(berth, "restart", name, progress).await?;
     let opened = complete(berth, name, progress).await?;
+    if !opened.driver.info().capabilities.power {
+        adopt::reboot(&opened, boot_deadline, progress).await?;
+        return bring_up(berth, &opened, boot_deadline, progress).await;
+    }
     take_down(&opened, deadline, progress).await?;
     bring_up(berth, &opened, boot_deadline, progress).await
 }
@@ -176,11 +180,17 @@ pub(super) async fn first_connection(
             let target = opened.target().await?;
             tokio::select! {
                 session = Session::connect(&target, deadline) => {
-                    session.map_err(|source| Error::NoAnswer {
-                        machine: opened.record.name.clone(),
-                        deadline: boot_deadline,
-                        last: source.to_string(),
-                        console: opened.console_tail(),
+                    session.map_err(|source| match source {
+                        // It is not the machine that did not let us in.
+                        source @ berth_provision::Error::JumpHost { .. } => {
+                            Error::provision(&opened.record.name)(source)
+                        }
+                        source => Error::NoAnswer {
+                            machine: opened.record.name.clone(),
+                            deadline: boot_deadline,
+                            last: source.to_string(),
+                            console: opened.console_tail(),
+                        },
                     })
                 }
                 died = death(opened) => Err(Error::driver(&opened.record.name)(died)),
@@ -203,8 +213,7 @@ async fn death(opened: &Opened) -> berth_driver_api::Error {
 
 /// Writes the machine's part of ssh's configuration.
 pub(super) async fn write_ssh_config(opened: &Opened) -> Result<()> {
-    let address = opened.address().await?;
-    let block = ssh_config::block(&opened.record.name, &opened.folder, &address);
+    let block = ssh_config::block(&opened.record.name, &opened.target().await?);
     Ok(store::write_private(
         &opened.folder.ssh_config(),
         block.as_bytes(),
@@ -243,7 +252,10 @@ async fn bring_up(
     progress: &dyn Progress,
 ) -> Result<()> {
     let mut journal = Journal::begin(&opened.folder.journal(), "start")?;
-    let until = power_on(opened, &mut journal, boot_deadline, progress).await?;
+    let until = match opened.driver.info().capabilities.power {
+        true => power_on(opened, &mut journal, boot_deadline, progress).await?,
+        false => adopt::answers(opened, &mut journal, progress).await?,
+    };
     if opened.record.installed.is_none() {
         // Otherwise the supervisor's connection is the proof that the machine answers: a handshake costs seconds
         // under emulation.

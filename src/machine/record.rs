@@ -1,8 +1,9 @@
 //! What berth knows of a machine: `machine.toml`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use berth_driver_api::{Address, Spec};
+use berth_driver_api::{Address, Login, Spec};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -51,8 +52,14 @@ pub struct Record {
     /// How cloud-init sets the machine up, where the image is one that berth did not build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cloud_init: Option<CloudInit>,
+    /// What lets berth in, where that is the user's own key and not one that berth made for the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
     /// The engine that was asked for.
     pub engine: EngineWish,
+    /// Whether the user named that engine: one of another kind that an adopted host has is not kept in its place then.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub engine_named: bool,
     /// The engine that provisioning found or installed last.
     pub installed: Option<Installed>,
     /// What the machine's kernel cannot do for containers, as provisioning found it last.
@@ -73,6 +80,10 @@ pub struct Record {
     /// What a later berth wrote here.
     #[serde(flatten)]
     pub unknown: Table,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// An image as it was when the machine was made.
@@ -154,7 +165,9 @@ impl Record {
             image: None,
             kernel: None,
             cloud_init: None,
+            login: None,
             engine,
+            engine_named: false,
             installed: None,
             limits: Vec::new(),
             tls: None,
@@ -189,16 +202,23 @@ impl Record {
     /// If it is damaged or from a later berth.
     pub fn read(folder: &MachineFolder) -> Result<Option<Self>> {
         let path = folder.record();
-        let Some(mut table) = store::read_table(&path)? else {
-            return Ok(None);
-        };
-        store::migrate(&path, &mut table, MIGRATIONS)?;
-        let record =
-            Record::deserialize(Value::Table(table)).map_err(|error| store::Error::Damaged {
-                path,
-                reason: error.to_string().trim().replace('\n', " "),
-            })?;
-        Ok(Some(record))
+        match store::read_table(&path)? {
+            Some(table) => Record::from_table(&path, table).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A record of today's form or an older one; `path` is for messages.
+    ///
+    /// # Errors
+    /// If it is damaged or from a later berth.
+    pub fn from_table(path: &Path, mut table: Table) -> Result<Self> {
+        store::migrate(path, &mut table, MIGRATIONS)?;
+        let record = Record::deserialize(Value::Table(table));
+        Ok(record.map_err(|error| store::Error::Damaged {
+            path: path.to_owned(),
+            reason: error.to_string().trim().replace('\n', " "),
+        })?)
     }
 
     /// Writes the record into the machine's folder.

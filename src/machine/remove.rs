@@ -5,10 +5,10 @@ use std::fs;
 
 use berth_driver_api::{Progress, Spec};
 
-use super::endpoint;
 use super::journal::Journal;
 use super::tls;
 use super::{Berth, EngineWish, Error, Opened, Record, Result, check_name};
+use super::{adopt, endpoint};
 use crate::store;
 
 /// Removes the VM, its supervisor, its context and its files. `force` removes even a machine whose record cannot be
@@ -101,6 +101,15 @@ async fn remove_parts(
         Err(error) if force => progress.note(&format!("{error}; it is left as it is")),
         other => other?,
     }
+    let adopted = !opened.driver.info().capabilities.images;
+    if adopted {
+        match adopt::release(opened, &mut journal, progress).await {
+            Err(error) if force => {
+                progress.note(&format!("{error}; what berth put on the host stays there"));
+            }
+            other => other?,
+        }
+    }
     let removed = journal
         .always("vm", async {
             opened
@@ -115,7 +124,13 @@ async fn remove_parts(
         other => other?,
     }
     journal
-        .always("supervisor", async { endpoint::gone(opened).await })
+        .always("supervisor", async {
+            match adopted {
+                // It would follow the host for ever.
+                true => endpoint::end(opened).await,
+                false => endpoint::gone(opened).await,
+            }
+        })
         .await?;
     tls::release(berth, &opened.record)?;
     if opened.machine.sockets != opened.folder.path() {

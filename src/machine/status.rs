@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::journal::{self, Pending};
-use super::{Berth, EngineWish, Record, Result};
+use super::{Berth, EngineWish, Record, Result, adopt};
 use crate::store;
 
 /// One machine as `ls` shows it. The field names are those of `berth ls --json` and stable.
@@ -104,7 +104,7 @@ async fn ask_one(berth: &Berth, name: &str, deadline: Duration, active: Option<&
             .find(name)
             .is_ok_and(|context| context.is_some_and(|c| c.machine == Some(record.id)));
     let pending = journal::pending(&berth.home.machine(name).journal());
-    match tokio::time::timeout(deadline, power_state(berth, record, &mut row)).await {
+    match tokio::time::timeout(deadline, power_state(berth, record, deadline, &mut row)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             row.state = State::Error;
@@ -122,7 +122,12 @@ async fn ask_one(berth: &Berth, name: &str, deadline: Duration, active: Option<&
     row
 }
 
-async fn power_state(berth: &Berth, record: Record, row: &mut Row) -> Result<()> {
+async fn power_state(
+    berth: &Berth,
+    record: Record,
+    deadline: Duration,
+    row: &mut Row,
+) -> Result<()> {
     let opened = berth.open_record(record).await?;
     row.state = opened
         .driver
@@ -138,6 +143,9 @@ async fn power_state(berth: &Berth, record: Record, row: &mut Row) -> Result<()>
             port: address.port,
             user: address.user,
         });
+    }
+    if row.state == State::Running && !opened.driver.info().capabilities.power {
+        (row.state, row.error) = adopt::state(&opened, deadline).await;
     }
     if row.state == State::Running && row.endpoint.is_some() && !supervised(&opened.folder) {
         row.error = Some("its supervisor is gone: `berth start` mends it".into());

@@ -54,7 +54,7 @@ impl Forwarder {
         let mut stream = match self.streams.take_spare() {
             Some(stream) => stream,
             None => session
-                .open_unix(&self.streams.engine)
+                .open_engine(&self.streams.engine)
                 .await
                 .map_err(io::Error::other)?,
         };
@@ -90,7 +90,7 @@ impl Streams {
         if self.slot().is_some() {
             return;
         }
-        let Ok(stream) = session.open_unix(&self.engine).await else {
+        let Ok(stream) = session.open_engine(&self.engine).await else {
             return;
         };
         *self.slot() = Some(stream);

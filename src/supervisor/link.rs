@@ -65,7 +65,14 @@ impl Link {
 async fn connect(opened: &Opened) -> Result<Session, String> {
     // Asked anew each time: a machine that was started again may have another port.
     let target = opened.target().await.map_err(|error| error.to_string())?;
-    Session::connect(&target, ATTEMPT)
-        .await
-        .map_err(|error| error.to_string())
+    let connected = Session::connect(&target, ATTEMPT).await;
+    let session = connected.map_err(|error| error.to_string())?;
+    // Images of berth's let streams through; what others set up is tried.
+    if let Some(socket) = opened.record.engine_socket()
+        && !opened.driver.info().capabilities.images
+    {
+        let tried = session.find_way(socket).await;
+        tried.map_err(|error| error.to_string())?;
+    }
+    Ok(session)
 }

@@ -9,7 +9,7 @@ use super::forward::Forwarder;
 use super::link::Link;
 use super::status::Board;
 use super::{ports, socket, tls};
-use crate::machine::{Berth, Error, LISTENS, Result, SUPERVISE};
+use crate::machine::{Berth, Error, LISTENS, Opened, Result, SUPERVISE};
 use crate::store::{self, Lock};
 
 /// Supervises machine `name` until its VM stops or SIGTERM comes.
@@ -45,12 +45,21 @@ pub async fn run(berth: &Berth, name: &str) -> Result<()> {
         () = keep => {}
         () = socket::serve(listener, forwarder.clone()) => {}
         () = tls::follow(berth, &opened, forwarder, board.clone()) => {}
-        () = ports::follow(link, engine, board) => {}
+        () = forward_ports(&opened, link, engine, board) => {}
     }
     for file in [path, opened.folder.supervisor_status()] {
         let _ = std::fs::remove_file(file);
     }
     Ok(())
+}
+
+/// Containers' ports are forwarded from machines that berth made. A host that it adopted has an address of its own, at
+/// which they are reached already.
+async fn forward_ports(opened: &Opened, link: Link, engine: String, board: Arc<Board>) {
+    match opened.driver.info().capabilities.images {
+        true => ports::follow(link, engine, board).await,
+        false => std::future::pending().await,
+    }
 }
 
 async fn say_ready() -> Result<()> {

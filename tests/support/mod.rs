@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 pub mod engine;
+pub mod host;
 pub mod leftovers;
 
 use std::fs;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{DiskFormat, Error, Machine, Progress, Result};
+use crate::{Access, DiskFormat, Error, Machine, Progress, Result};
 
 /// Makes and drives machines on one kind of hypervisor.
 #[async_trait]
@@ -63,6 +63,11 @@ pub trait Driver: Send + Sync {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(5));
         }
+        Ok(None)
+    }
+
+    /// How the machine is entered, where it runs already and took no credentials; `None` for those that the driver makes.
+    async fn access(&self, _machine: &Machine) -> Result<Option<Access>> {
         Ok(None)
     }
 
@@ -242,7 +247,8 @@ fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
             (shared, *candidate)
         })
         .filter(|(shared, _)| *shared > 1)
-        .max_by_key(|(shared, _)| *shared)
+        // Of two that share as much, the one that has less beside it.
+        .max_by_key(|(shared, candidate)| (*shared, std::cmp::Reverse(candidate.len())))
         .map(|(_, candidate)| candidate)
 }
 

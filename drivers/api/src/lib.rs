@@ -9,6 +9,7 @@
 //! - **Calls are idempotent.** Starting what runs, stopping what is stopped and removing what is gone are successes.
 //! - **Dropping the future cancels**, and leaves something that the same call finishes or `remove` clears.
 
+mod access;
 pub mod conformance;
 pub mod credentials;
 mod driver;
@@ -25,6 +26,7 @@ pub mod record;
 pub mod running;
 pub mod size;
 
+pub use access::{Access, Login};
 pub use driver::{
     Address, Capabilities, Credential, Driver, Execution, Finding, Info, Needs, OptionKind,
     OptionSpec, Probe, State, check_options,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use berth_driver_api::process::last_lines;
 use russh::client::{self, DisconnectReason};
-use russh::keys::PublicKeyOrCertificate;
+use russh::keys::{Algorithm, PublicKeyOrCertificate};
 use russh::{Preferred, cipher, kex};
 use tokio::sync::watch;
 
@@ -38,15 +38,24 @@ const CIPHERS: &[cipher::Name] = &[
     cipher::AES_128_CTR,
 ];
 
-/// How we speak. With `pinned`, only the types of the recorded keys are asked for.
-pub(super) fn config(pinned: Option<&Pinned>) -> Arc<client::Config> {
+/// How we speak. Only the types of the recorded keys are asked for.
+pub(super) fn config(pinned: &Pinned) -> Arc<client::Config> {
+    asking_for(Some(pinned.algorithms(&Preferred::DEFAULT.key)))
+}
+
+/// How we speak to a server whose key is not known; with `kind`, only keys of that type are asked for.
+pub(super) fn only(kind: Option<&Algorithm>) -> Arc<client::Config> {
+    asking_for(kind.map(|kind| vec![kind.clone()]))
+}
+
+fn asking_for(keys: Option<Vec<Algorithm>>) -> Arc<client::Config> {
     let mut preferred = Preferred {
         kex: Cow::Borrowed(KEX),
         cipher: Cow::Borrowed(CIPHERS),
         ..Preferred::DEFAULT
     };
-    if let Some(pinned) = pinned {
-        preferred.key = Cow::Owned(pinned.algorithms(&Preferred::DEFAULT.key));
+    if let Some(keys) = keys {
+        preferred.key = Cow::Owned(keys);
     }
     Arc::new(client::Config {
         preferred,

@@ -7,11 +7,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use russh::client;
 use russh::keys::ssh_key::LineEnding;
-use russh::keys::{Algorithm, HashAlg, PrivateKey, PublicKey, PublicKeyOrCertificate};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey, PublicKey, PublicKeyOrCertificate};
 
-use super::client::config;
-use super::connect::open_tcp;
-use super::host_and_port;
+use super::client::only;
+use super::connect::{Failed, reach};
+use super::{Hop, host_and_port};
 use crate::{Error, Result};
 
 /// A new key: the private half never appears in logs.
@@ -92,12 +92,78 @@ impl HostKey {
     }
 }
 
-/// Asks a server for its host key without logging in. It proves that the server holds the key, and nothing about
-/// who the server is: show it to the user, or compare it with what is known.
+/// The types of host keys that are asked for one by one.
+const KINDS: &[Algorithm] = &[
+    Algorithm::Ed25519,
+    Algorithm::Ecdsa {
+        curve: EcdsaCurve::NistP256,
+    },
+    Algorithm::Rsa {
+        hash: Some(HashAlg::Sha512),
+    },
+    Algorithm::Ecdsa {
+        curve: EcdsaCurve::NistP384,
+    },
+    Algorithm::Ecdsa {
+        curve: EcdsaCurve::NistP521,
+    },
+];
+
+/// Asks a server, over `jump`, for its host key without logging in. It proves that the server holds the key, and
+/// nothing about who the server is: show it to the user, or compare it with what is known.
 ///
 /// # Errors
-/// [`Error::Unreachable`] if no SSH server answers within `deadline`.
-pub async fn learn_host_key(host: &str, port: u16, deadline: Duration) -> Result<HostKey> {
+/// [`Error::Unreachable`] if no SSH server answers within `deadline`; [`Error::JumpHost`].
+pub async fn learn_host_key(
+    host: &str,
+    port: u16,
+    jump: &[Hop],
+    deadline: Duration,
+) -> Result<HostKey> {
+    learn(host, port, jump, None, deadline).await
+}
+
+/// As [`learn_host_key`], the one of the server's keys that has this `SHA256:…` fingerprint.
+///
+/// # Errors
+/// [`Error::OtherHostKey`] if it shows none such; as [`learn_host_key`].
+pub async fn find_host_key(
+    host: &str,
+    port: u16,
+    jump: &[Hop],
+    wanted: &str,
+    deadline: Duration,
+) -> Result<HostKey> {
+    let mut offered: Vec<String> = Vec::new();
+    // The one that it likes best tells whether it is there at all.
+    for kind in [None].into_iter().chain(KINDS.iter().map(Some)) {
+        match learn(host, port, jump, kind, deadline).await {
+            Ok(key) if key.fingerprint == wanted => return Ok(key),
+            Ok(key) => {
+                let shown = format!("{} {}", key.algorithm, key.fingerprint);
+                if !offered.contains(&shown) {
+                    offered.push(shown);
+                }
+            }
+            // It has no key of this type.
+            Err(Error::Unreachable { .. }) if kind.is_some() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::OtherHostKey {
+        host: host_and_port(host, port),
+        wanted: wanted.to_owned(),
+        offered: offered.join(", "),
+    })
+}
+
+async fn learn(
+    host: &str,
+    port: u16,
+    jump: &[Hop],
+    kind: Option<&Algorithm>,
+    deadline: Duration,
+) -> Result<HostKey> {
     let unreachable = |last: String| Error::Unreachable {
         host: host_and_port(host, port),
         after: deadline,
@@ -106,20 +172,24 @@ pub async fn learn_host_key(host: &str, port: u16, deadline: Duration) -> Result
     let seen = Arc::new(Mutex::new(None));
     let watcher = Watcher { seen: seen.clone() };
     let attempt = async {
-        let stream = open_tcp(host, port)
-            .await
-            .map_err(|error| error.to_string())?;
+        let (wire, _carrier) = reach(host, port, jump, deadline).await?;
+        let passing = |error: russh::Error| Failed::Passing(error.to_string());
         // The watcher refuses every key, so this ends in an error as soon as the key was seen.
-        match client::connect_stream(config(None), stream, watcher).await {
-            Ok(_) => Err("it accepted a refused key".to_owned()),
-            Err(error) => Err(error.to_string()),
+        match client::connect_stream(only(kind), wire, watcher).await {
+            Ok(_) => Err(Failed::Passing("it accepted a refused key".to_owned())),
+            Err(error) => Err::<(), _>(passing(error)),
         }
     };
-    let outcome: Result<(), String> = tokio::time::timeout(deadline, attempt)
+    let outcome = tokio::time::timeout(deadline, attempt)
         .await
-        .unwrap_or_else(|_| Err("no answer".to_owned()));
+        .unwrap_or_else(|_| Err(Failed::Passing("no answer".to_owned())));
     let learned = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
-    learned.ok_or_else(|| unreachable(outcome.err().unwrap_or_default()))
+    match (learned, outcome) {
+        (Some(key), _) => Ok(key),
+        (None, Err(Failed::Final(error))) => Err(error),
+        (None, Err(Failed::Passing(last))) => Err(unreachable(last)),
+        (None, Ok(())) => Err(unreachable(String::new())),
+    }
 }
 
 /// Takes note of the server's key and goes no further.

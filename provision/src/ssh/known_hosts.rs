@@ -6,8 +6,9 @@
 use std::path::Path;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use russh::keys::Algorithm;
+use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
@@ -64,6 +65,15 @@ impl Pinned {
         self.keys
             .iter()
             .any(|(known_kind, known)| known_kind == kind && known == blob)
+    }
+
+    /// Types and fingerprints of the recorded keys, for messages.
+    pub(super) fn fingerprints(&self) -> String {
+        let keys = self.keys.iter().map(|(kind, blob)| {
+            let digest = STANDARD_NO_PAD.encode(Sha256::digest(blob));
+            format!("{kind} SHA256:{digest}")
+        });
+        keys.collect::<Vec<_>>().join(" or ")
     }
 
     /// The signature algorithms that the recorded keys can make, for the server to choose among: a server that

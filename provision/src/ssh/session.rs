@@ -1,16 +1,18 @@
 //! The connection that everything else uses.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use russh::client::{Handle, Msg};
 use russh::{Channel, ChannelOpenFailure, Disconnect};
+use tokio::process::Child;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 use super::client::Client;
 use super::connect::{Connected, connect};
-use super::{Stream, Target, host_and_port};
+use super::{Stream, Target, host_and_port, quote};
 use crate::{Error, Result};
 
 /// How long a machine may take to open a session or a socket for us.
@@ -27,12 +29,23 @@ pub struct Session {
 
 struct Inner {
     handle: Handle<Client>,
-    /// Kept for as long as the connection that they carry.
-    _hops: Vec<Handle<Client>>,
+    /// Kept for as long as the connection that it carries.
+    _carrier: Option<Child>,
     ended: watch::Receiver<Option<String>>,
     sessions: Arc<Semaphore>,
+    /// Whether engines are reached by their own clients.
+    dials: AtomicBool,
     host: String,
     user: String,
+}
+
+/// The command that carries a stream to an engine's socket.
+fn dial_stdio(path: &str) -> String {
+    let url = quote(&format!("unix://{path}"));
+    match path.contains("podman") {
+        true => format!("exec podman --url {url} system dial-stdio"),
+        false => format!("exec docker -H {url} system dial-stdio"),
+    }
 }
 
 impl std::fmt::Debug for Session {
@@ -50,15 +63,16 @@ impl Session {
     pub async fn connect(target: &Target, deadline: Duration) -> Result<Self> {
         let Connected {
             handle,
-            hops,
+            carrier,
             ended,
         } = connect(target, deadline).await?;
         Ok(Session {
             inner: Arc::new(Inner {
                 handle,
-                _hops: hops,
+                _carrier: carrier,
                 ended,
                 sessions: Arc::new(Semaphore::new(SESSIONS)),
+                dials: AtomicBool::new(false),
                 host: host_and_port(&target.host, target.port),
                 user: target.user.clone(),
             }),
@@ -82,6 +96,38 @@ impl Session {
     pub async fn open_unix(&self, path: &str) -> Result<Stream> {
         let opening = self.inner.handle.channel_open_direct_streamlocal(path);
         Ok(Stream::new(self.opened(path, opening).await?))
+    }
+
+    /// A two-way stream to an engine's socket, by the way that [`Session::find_way`] found.
+    ///
+    /// # Errors
+    /// As [`Session::open_unix`].
+    pub async fn open_engine(&self, path: &str) -> Result<Stream> {
+        if !self.inner.dials.load(Ordering::Relaxed) {
+            return self.open_unix(path).await;
+        }
+        let (channel, permit) = self.open_session().await?;
+        let asked = channel.exec(false, dial_stdio(path)).await;
+        asked.map_err(|error| self.lost(&error.to_string()))?;
+        Ok(Stream::of_session(channel, permit))
+    }
+
+    /// Finds out, by trying, whether the SSH server lets streams through to an engine's socket. Where it does not, the
+    /// engine's own client carries them from now on (`docker system dial-stdio`), nine at a time.
+    ///
+    /// # Errors
+    /// [`Error::Lost`].
+    pub async fn find_way(&self, path: &str) -> Result<()> {
+        match self.open_unix(path).await {
+            // sshd says the same of a socket that nobody listens on, so it is looked for.
+            Err(Error::Refused { .. }) => {
+                let there = format!("test -S {}", quote(path));
+                let forbidden = self.exec(&there).await?.success();
+                self.inner.dials.store(forbidden, Ordering::Relaxed);
+                Ok(())
+            }
+            other => other.map(drop),
+        }
     }
 
     /// A two-way stream to a TCP port that the machine can reach.

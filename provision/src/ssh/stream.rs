@@ -16,7 +16,7 @@ use std::time::Duration;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::bytes::{Buf, Bytes};
@@ -37,6 +37,7 @@ pub struct Stream {
     writer: Pin<Box<dyn AsyncWrite + Send>>,
     shut: bool,
     intake: JoinHandle<()>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Default)]
@@ -93,12 +94,22 @@ impl Shared {
 
 impl Stream {
     pub(super) fn new(channel: Channel<Msg>) -> Self {
+        Stream::with(channel, None)
+    }
+
+    /// The standard streams of a command; its session counts for as long as the stream is there.
+    pub(super) fn of_session(channel: Channel<Msg>, permit: OwnedSemaphorePermit) -> Self {
+        Stream::with(channel, Some(permit))
+    }
+
+    fn with(channel: Channel<Msg>, permit: Option<OwnedSemaphorePermit>) -> Self {
         let (reader, channel) = channel.split();
         let shared = Arc::new(Shared::default());
         Stream {
             writer: Box::pin(channel.make_writer()),
             channel: Arc::new(channel),
             shut: false,
+            _permit: permit,
             intake: tokio::spawn(take_in(reader, Arc::clone(&shared))),
             shared,
         }

@@ -30,9 +30,9 @@ pub struct Args {
     #[arg(long, value_name = "REF")]
     image: Option<String>,
 
-    /// Memory of each
-    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = parse_size)]
-    memory: u64,
+    /// Memory of each [default: 2G]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    memory: Option<u64>,
 
     /// A driver option (repeatable)
     #[arg(short = 'o', long = "option", value_name = "KEY=VALUE", value_parser = pair)]
@@ -58,6 +58,7 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
         image: args.image.clone(),
         digest: None,
         cloud_init: None,
+        engine_named: true,
         engine: EngineWish::parse("none", crate::machine::DISTRO),
         labels: BTreeMap::new(),
         tls: None,

@@ -71,7 +71,10 @@ async fn list(berth: &Berth, format: &Format) -> Result<ExitCode> {
                 table.add_row([&driver.name, usable, "", "", &why]);
                 for option in &driver.options {
                     let values = values(&option.kind);
-                    let help = format!("{} [default: {}]", option.help, option.default);
+                    let help = match option.default.as_str() {
+                        "" => option.help.clone(),
+                        default => format!("{} [default: {default}]", option.help),
+                    };
                     table.add_row(["", "", &option.name, &values, &help]);
                 }
             }

@@ -1,8 +1,10 @@
 //! A machine's TLS endpoint: where it listens, and its certificates.
 //!
-//! The supervisor ends TLS and asks every client for a certificate of this machine's own.
+//! The supervisor ends TLS and asks every client for a certificate of this machine's own; or the engine of an adopted
+//! host does both itself.
 
 mod authority;
+pub(super) mod engine;
 mod files;
 mod sign;
 mod switch;
@@ -31,6 +33,9 @@ pub struct TlsWish {
     /// Names and addresses that clients reach it by, beside the usual ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
+    /// True if the engine itself ends TLS, and listens there on its own host.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub by_engine: bool,
     /// True if docker's context of the machine goes over TLS and not over the unix socket.
     #[serde(default)]
     pub context: bool,
@@ -41,9 +46,14 @@ impl Default for TlsWish {
         TlsWish {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, ANY_PORT)),
             hosts: Vec::new(),
+            by_engine: false,
             context: false,
         }
     }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl TlsWish {
@@ -104,6 +114,7 @@ mod tests {
         TlsWish {
             listen: listen.parse().unwrap(),
             hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+            by_engine: false,
             context: false,
         }
     }

@@ -2,11 +2,12 @@
 
 use std::time::SystemTime;
 
+use berth_driver_api::Progress;
 use berth_provision::certs::{self, Pair};
 
 use super::authority::{self, Change, Trust};
 use super::files::{Files, certificate};
-use super::{TlsWish, client_name, wish};
+use super::{TlsWish, client_name, enable, wish};
 use crate::machine::{Berth, Error, Record, Result};
 
 /// Makes what is missing, wrong or due among a machine's certificates; true if anything was. Keys are kept.
@@ -16,6 +17,10 @@ use crate::machine::{Berth, Error, Record, Result};
 pub async fn refresh(berth: &Berth, record: &Record) -> Result<bool> {
     let now = SystemTime::now();
     let wish = wish(record)?;
+    if wish.by_engine {
+        // It has what it was handed, and has to be restarted for anything else.
+        return Ok(false);
+    }
     let folder = berth.home.machine(&record.name);
     // Without a lock and without the CA's key: this is what nearly every call comes to.
     if let (Some(trust), Some(files)) = (Trust::read(&berth.home)?, Files::read(&folder)?)
@@ -27,12 +32,16 @@ pub async fn refresh(berth: &Berth, record: &Record) -> Result<bool> {
     Ok(true)
 }
 
-/// Makes a machine's certificates anew, keys included.
+/// Makes a machine's certificates anew, keys included. An engine that ends TLS itself is handed its new ones.
 ///
 /// # Errors
 /// As [`refresh`].
-pub async fn renew(berth: &Berth, record: &Record) -> Result<()> {
-    wish(record)?;
+pub async fn renew(berth: &Berth, record: &Record, progress: &dyn Progress) -> Result<()> {
+    let wish = wish(record)?;
+    if wish.by_engine {
+        let renewed = enable(berth, &record.name, wish.clone(), progress).await;
+        return renewed.map(drop);
+    }
     sign(berth, record, true).await
 }
 
@@ -53,6 +62,10 @@ async fn sign(berth: &Berth, record: &Record, new_keys: bool) -> Result<()> {
     let wish = wish(record)?;
     let folder = berth.home.machine(&record.name);
     let _lock = authority::lock(&berth.home).await?;
+    let meanwhile = berth.record(&record.name)?.tls;
+    if meanwhile.is_some_and(|wish| wish.by_engine) {
+        return Ok(());
+    }
     let (ca, trust) = open_ca(berth, Change::IfDue).await?;
     let now = SystemTime::now();
     let before = Files::read(&folder)?.filter(|_| !new_keys);

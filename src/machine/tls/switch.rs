@@ -4,7 +4,7 @@ use berth_driver_api::Progress;
 use berth_driver_api::ports::Ports;
 use uuid::Uuid;
 
-use super::{ANY_PORT, TlsWish, refresh};
+use super::{ANY_PORT, TlsWish, engine, refresh};
 use crate::machine::journal;
 use crate::machine::{Berth, Error, Record, Result};
 use crate::store;
@@ -26,6 +26,16 @@ pub async fn enable(
     if record.engine_socket().is_none() {
         return Err(Error::NoEngine(record.name));
     }
+    if wish.by_engine {
+        let had = record.tls.take();
+        engine::open(berth, &mut record, wish, progress).await?;
+        if had.is_some_and(|had| !had.by_engine) {
+            release(berth, &record)?;
+        }
+        berth.write_contexts(&record)?;
+        return Ok(record);
+    }
+    close_engine(berth, &record).await?;
     let leased = wish.listen.port() == ANY_PORT;
     record.tls = Some(wish);
     prepare(berth, &mut record).await?;
@@ -47,15 +57,25 @@ pub async fn disable(berth: &Berth, name: &str, progress: &dyn Progress) -> Resu
     let doing = format!("certs disable {name}");
     let _lock = berth.lock(name, &doing, |who| progress.note(who)).await?;
     let mut record = complete(berth, name)?;
-    if record.tls.take().is_none() {
+    if record.tls.is_none() {
         return Ok(());
     }
+    close_engine(berth, &record).await?;
+    record.tls = None;
     record.write(&berth.home)?;
     if record.installed.is_some() {
         berth.write_contexts(&record)?;
     }
     release(berth, &record)?;
     Ok(store::remove_folder(&berth.home.machine(name).tls())?)
+}
+
+/// Takes TLS away from an engine that ends it itself.
+async fn close_engine(berth: &Berth, record: &Record) -> Result<()> {
+    match record.tls.as_ref().is_some_and(|wish| wish.by_engine) {
+        true => engine::close(&berth.open_record(record.clone()).await?).await,
+        false => Ok(()),
+    }
 }
 
 /// Gives an endpoint that is new its port and its certificates, in the record too.

@@ -105,7 +105,9 @@ async fn adapt(
     forwarder: &Forwarder,
 ) -> Result<(), String> {
     let record = berth.record(name).map_err(|error| error.to_string())?;
-    let Ok(wish) = wish(&record) else {
+    // An engine that ends TLS itself needs nobody to do it here.
+    let wished = wish(&record).ok().filter(|wish| !wish.by_engine);
+    let Some(wish) = wished else {
         close(endpoint).await;
         return Ok(());
     };

@@ -20,7 +20,9 @@ use super::message::{
     Cancel, Hello, MAX_MESSAGE, Message, PROTOCOL, Params, Step, Welcome, read_line,
 };
 use crate::process::last_lines;
-use crate::{Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Result, State};
+use crate::{
+    Access, Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Result, State,
+};
 
 /// A program that says nothing at first is no driver: nobody is kept waiting for it.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -375,6 +377,17 @@ impl Driver for Plugin {
 
     async fn address(&self, machine: &Machine) -> Result<Address> {
         self.about("address", machine, QUICK, None).await
+    }
+
+    async fn access(&self, machine: &Machine) -> Result<Option<Access>> {
+        // Who makes machines has nothing to tell.
+        if self.info.capabilities.images {
+            return Ok(None);
+        }
+        match self.about("access", machine, QUICK, None).await {
+            Err(Error::Unsupported { .. }) => Ok(None),
+            told => told,
+        }
     }
 
     async fn ready(&self, machine: &Machine, word: &str) -> Result<()> {

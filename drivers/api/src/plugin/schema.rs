@@ -4,7 +4,7 @@ use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use super::message::{Cancel, Hello, MAX_MESSAGE, Message, PROTOCOL, Params, Step, Welcome};
-use crate::{Address, Probe, State};
+use crate::{Access, Address, Probe, State};
 
 /// The schema of one line that berth or a plugin writes. What a call's `params` and an answer's `result` are depends on
 /// the method: `methods` refers to each, and `notifications` to the parameters of what is only told.
@@ -17,12 +17,14 @@ pub fn schema() -> Value {
     let params = of::<Params>(&mut types);
     let state = of::<State>(&mut types);
     let address = of::<Address>(&mut types);
+    let access = of::<Option<Access>>(&mut types);
     let why = of::<Option<String>>(&mut types);
     let mut methods = json!({
         "initialize": {"params": hello, "result": welcome},
         "probe": {"params": nothing(), "result": probe},
         "state": {"params": params, "result": state},
         "address": {"params": params, "result": address},
+        "access": {"params": params, "result": access},
         "wait_stopped": {"params": params, "result": why},
     });
     for method in [

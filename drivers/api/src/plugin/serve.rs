@@ -135,6 +135,7 @@ async fn answer(
         "remove" => write(driver.remove(machine).await?),
         "state" => write(driver.state(machine).await?),
         "address" => write(driver.address(machine).await?),
+        "access" => write(driver.access(machine).await?),
         "ready" => {
             let word = word.as_deref().unwrap_or(ready::SSH);
             write(driver.ready(machine, word).await?)
