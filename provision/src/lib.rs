@@ -19,6 +19,7 @@ mod openpgp;
 pub mod os;
 mod service;
 mod settings;
+pub mod share;
 pub mod ssh;
 pub mod steps;
 pub mod upgrade;
