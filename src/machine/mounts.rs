@@ -79,12 +79,13 @@ pub(super) fn check(mounts: &[Mount]) -> Result<()> {
             if other.guest == mount.guest {
                 return Err(bad(format!("{} is mounted on already", mount.guest)));
             }
-            let (one, two) = (Path::new(&mount.guest), Path::new(&other.guest));
-            if one.starts_with(two) || two.starts_with(one) {
-                return Err(bad(format!(
-                    "{} and {} lie in each other",
-                    other.guest, mount.guest
-                )));
+            let (one, two) = (&mount.guest, &other.guest);
+            for (inner, outer) in [(one, two), (two, one)] {
+                if Path::new(inner).starts_with(outer) {
+                    return Err(bad(format!(
+                        "{inner} lies in {outer}, which is another mount"
+                    )));
+                }
             }
         }
     }

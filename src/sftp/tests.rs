@@ -428,13 +428,17 @@ async fn served(said: &[u8]) -> (Vec<u8>, io::Result<()>) {
         read_only: false,
         owner: OWNER,
     };
-    let (mut client, server) = tokio::io::duplex(4096);
+    let (client, server) = tokio::io::duplex(4096);
     let serving = tokio::spawn(async move { serve(server, &export).await });
-    // A server that hung up reads no further.
-    let _ = client.write_all(said).await;
-    let _ = client.shutdown().await;
+    let (mut reader, mut writer) = tokio::io::split(client);
     let mut heard = Vec::new();
-    client.read_to_end(&mut heard).await.unwrap();
+    let say = async {
+        // A server that hung up reads no further.
+        let _ = writer.write_all(said).await;
+        let _ = writer.shutdown().await;
+    };
+    let ((), read) = tokio::join!(say, reader.read_to_end(&mut heard));
+    read.unwrap();
     (heard, serving.await.unwrap())
 }
 

@@ -20,6 +20,7 @@ const TEST_TOOLS: &[(&str, &str)] = &[
     ("/usr/bin/xz", "xz-utils"),
     ("/usr/bin/zstd", "zstd"),
     ("/usr/bin/curl", "curl"),
+    ("/usr/bin/sshfs", "sshfs"),
     // Package managers of other distributions, and what makes repositories for them.
     ("/usr/bin/dnf", "dnf"),
     ("/usr/bin/zypper", "zypper"),
