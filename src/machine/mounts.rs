@@ -193,7 +193,7 @@ pub async fn remove_mount(
         journal
             .always("unmount", async {
                 progress.phase("Unmounting");
-                settle(&opened, |status| gone(status, &wanted))
+                settle(&opened, STALE, |status| gone(status, &wanted))
                     .await
                     .map_err(not_mounted(name))?;
                 leave_if_idle(&opened).await
@@ -215,19 +215,18 @@ pub(super) async fn bring_up(
     let name = &opened.record.name;
     progress.phase("Mounting");
     let all = |status: &Status| all_mounted(status, &opened.record.mounts);
-    let Err(first) = settle(opened, all).await else {
+    if settle(opened, Duration::ZERO, all).await.is_ok() {
         return Ok(());
-    };
+    }
     let session = opened.connect(power::SSH_DEADLINE).await?;
     let prepared = share::prepare(&session, progress).await;
     session.disconnect().await;
-    if !prepared.map_err(Error::provision(name))? {
-        return Err(not_mounted(name)(first));
+    if prepared.map_err(Error::provision(name))? {
+        progress.phase("Mounting");
     }
-    progress.phase("Mounting");
     // The supervisor watches the record, and tries again at once when it is written.
     opened.record.write(&berth.home)?;
-    settle(opened, all).await.map_err(not_mounted(name))
+    settle(opened, STALE, all).await.map_err(not_mounted(name))
 }
 
 fn not_mounted(machine: &str) -> impl FnOnce((String, String)) -> Error {
@@ -272,8 +271,12 @@ fn gone(status: &Status, guest: &str) -> Look {
     }
 }
 
-/// Waits for the supervisor; else tells where something is wrong, and what.
-async fn settle(opened: &Opened, look: impl Fn(&Status) -> Look) -> Result<(), (String, String)> {
+/// Waits for the supervisor; else tells where something has been wrong for `patience`, and what.
+async fn settle(
+    opened: &Opened,
+    patience: Duration,
+    look: impl Fn(&Status) -> Look,
+) -> Result<(), (String, String)> {
     let begun = Instant::now();
     let folder: &MachineFolder = &opened.folder;
     let mut watch = Watch::new().ok();
@@ -290,7 +293,9 @@ async fn settle(opened: &Opened, look: impl Fn(&Status) -> Look) -> Result<(), (
         };
         match look(&status) {
             Look::Settled => return Ok(()),
-            Look::Trouble(guest, error) if begun.elapsed() > STALE => return Err((guest, error)),
+            Look::Trouble(guest, error) if begun.elapsed() >= patience => {
+                return Err((guest, error));
+            }
             Look::Waits(guest) if begun.elapsed() > SETTLES => {
                 let trouble = status.trouble;
                 let why = trouble.unwrap_or_else(|| "its supervisor does not get to it".into());

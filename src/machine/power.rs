@@ -276,7 +276,9 @@ pub(super) async fn publish(
             .await?;
     }
     if !opened.record.mounts.is_empty() {
-        open_endpoint(opened, journal, progress).await?;
+        if opened.record.installed.is_none() {
+            open_endpoint(opened, journal, progress).await?;
+        }
         let mounting = mounts::bring_up(berth, opened, progress);
         journal.always("mounts", mounting).await?;
     }
