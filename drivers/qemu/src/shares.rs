@@ -128,7 +128,7 @@ async fn start_in(
         .args(["--fd", &LISTENER.to_string()])
         .args(["--sandbox", sandbox])
         // What others change here is seen at once where they say so, and within a second elsewhere.
-        .args(["--cache", "auto", "--inode-file-handles", "never"])
+        .args(["--cache", "auto"])
         // In the guest all is root's; here all is whose machine it is.
         .arg(format!(
             "--translate-uid=squash-guest:0:{user}:{}",

@@ -1,6 +1,7 @@
 //! What the tests need on this computer. Berth's own needs are met by berth's own command.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -30,7 +31,7 @@ const TEST_TOOLS: &[(&str, &str)] = &[
     ("/usr/bin/bsdtar", "libarchive-tools"),
 ];
 
-/// Where the docker client and its compose plugin come from: Debian 12 has the plugin in no suite.
+/// Where the docker client and its compose plugin come from: Debian 12 has the plugin in no suite. virtiofsd too.
 const DOCKER_SUITE: &str = "trixie";
 const DOCKER_PACKAGES: &[&str] = &["docker-cli", "docker-compose"];
 const DOCKER_PROGRAMS: &[&str] = &[
@@ -38,6 +39,15 @@ const DOCKER_PROGRAMS: &[&str] = &[
     "usr/libexec/docker/cli-plugins/docker-compose",
 ];
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// The server of virtiofs, which Debian 12 has in no suite, and the libraries that it runs with on any computer.
+const VIRTIOFSD_PACKAGES: &[&str] = &[
+    "virtiofsd",
+    "libc6",
+    "libcap-ng0",
+    "libgcc-s1",
+    "libseccomp2",
+];
 
 /// What is kept between runs.
 pub struct Cache {
@@ -80,6 +90,10 @@ pub fn install(cache: &Cache, berth: &Command) -> Result<()> {
     {
         fetch_docker(&cache.folder, &docker)?;
     }
+    let virtiofsd = cache.folder.join("virtiofsd");
+    if !virtiofsd.join("virtiofsd").exists() {
+        fetch_virtiofsd(&cache.folder, &virtiofsd)?;
+    }
     Ok(())
 }
 
@@ -109,14 +123,44 @@ fn install_test_tools() -> Result<()> {
 
 /// Unpacks Debian's docker client into the cache; nothing of it is installed.
 fn fetch_docker(cache: &Path, docker: &Path) -> Result<()> {
+    let draft = unpack(cache, docker, DOCKER_PACKAGES)?;
+    for program in DOCKER_PROGRAMS {
+        answers(&draft.join(program))?;
+    }
+    remove(docker)?;
+    Ok(fs::rename(&draft, docker)?)
+}
+
+/// Unpacks Debian's virtiofsd into the cache, with a command that starts it by its own C library.
+fn fetch_virtiofsd(cache: &Path, folder: &Path) -> Result<()> {
+    let draft = unpack(cache, folder, VIRTIOFSD_PACKAGES)?;
+    let libraries = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    let mut loaders = fs::read_dir(draft.join(&libraries))?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.starts_with("ld-linux"));
+    let loader = loaders.next().context("libc6 has no loader")?;
+    let program = draft.join("virtiofsd");
+    let script = format!(
+        "#!/bin/sh\nd=$(dirname \"$0\")\nexec \"$d/{libraries}/{loader}\" --library-path \"$d/{libraries}\" \
+         \"$d/usr/libexec/virtiofsd\" \"$@\"\n"
+    );
+    fs::write(&program, script)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    answers(&program)?;
+    remove(folder)?;
+    Ok(fs::rename(&draft, folder)?)
+}
+
+/// Unpacks packages of a later Debian into a draft of `folder`, and says where that is.
+fn unpack(cache: &Path, folder: &Path, packages: &[&str]) -> Result<PathBuf> {
     eprintln!(
-        "the docker client of {DOCKER_SUITE} goes to {}: {}",
-        docker.display(),
-        DOCKER_PACKAGES.join(", ")
+        "of {DOCKER_SUITE} these go to {}: {}",
+        folder.display(),
+        packages.join(", ")
     );
     // An apt of its own, so that this computer's sources and lists stay as they are.
     let root = cache.join("apt");
-    let draft = cache.join("docker.new");
+    let draft = folder.with_extension("new");
     for folder in [&root, &draft] {
         remove(folder)?;
     }
@@ -151,7 +195,7 @@ fn fetch_docker(cache: &Path, docker: &Path) -> Result<()> {
         apt
     };
     succeed(apt().args(["update", "--quiet"]))?;
-    succeed(apt().arg("download").args(DOCKER_PACKAGES))?;
+    succeed(apt().arg("download").args(packages))?;
     for package in fs::read_dir(root.join("debs"))? {
         succeed(
             Command::new("dpkg-deb")
@@ -160,12 +204,8 @@ fn fetch_docker(cache: &Path, docker: &Path) -> Result<()> {
                 .arg(&draft),
         )?;
     }
-    for program in DOCKER_PROGRAMS {
-        answers(&draft.join(program))?;
-    }
-    remove(docker)?;
-    fs::rename(&draft, docker)?;
-    remove(&root)
+    remove(&root)?;
+    Ok(draft)
 }
 
 /// A program that this computer's C library cannot run is noticed here, not in every test.
