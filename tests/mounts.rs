@@ -50,6 +50,11 @@ fn a_folder_is_seen_in_a_machine_from_start_to_start() {
         "there\n"
     );
 
+    for target in ["hello", "../away", "/nowhere/at/all"] {
+        let link = format!("ln -s {target} {guest}/link; readlink {guest}/link; rm {guest}/link");
+        assert_eq!(inside(&world, "web1", &link).ok().stdout.trim(), target);
+    }
+
     // The same after a boot, and after the connection was lost.
     world.berth(&["restart", "web1"]).ok();
     assert_eq!(

@@ -102,11 +102,13 @@ impl Share {
         &self,
         session: &Session,
     ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>> {
-        // Releases before 3.7.2 know `passive` by another word. What the host changes is seen within a second, not
-        // after twenty.
+        // Releases before 3.7.2 know `passive` by another word. Those since CVE-2026-47187 hide links that lead out of
+        // the folder, unless the server is trusted: this one is the machine's own host. What the host changes is seen
+        // within a second, not after twenty.
         let script = format!(
-            "p=passive; sshfs --help 2>&1 | grep -q passive || p=slave; \
-             exec sshfs -f berth:/ {guest} -o $p,fsname={tag},allow_other,dcache_timeout=1{read_only} \
+            "h=$(sshfs --help 2>&1); case $h in *passive*) o=passive;; *) o=slave;; esac; \
+             case $h in *no_contain_symlinks*) o=$o,no_contain_symlinks;; esac; \
+             exec sshfs -f berth:/ {guest} -o $o,fsname={tag},allow_other,dcache_timeout=1{read_only} \
              2>{LOG_FOLDER}/{tag}.log",
             guest = quote(&self.guest),
             tag = self.tag,
