@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use berth_provision::share::{Share, Way};
 use berth_provision::ssh::Session;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -59,6 +60,7 @@ pub async fn follow(berth: &Berth, opened: &Opened, link: Link, board: Arc<Board
                 if keepers.contains_key(&mount.guest) {
                     continue;
                 }
+                more_descriptors();
                 let (wanted, told) = watch::channel(true);
                 let keeping = keep(mount.clone(), virtiofs, link.clone(), board.clone(), told);
                 tasks.spawn(keeping);
@@ -68,6 +70,15 @@ pub async fn follow(berth: &Berth, opened: &Opened, link: Link, board: Arc<Board
         }
         while tasks.try_join_next().is_some() {}
         let _ = tokio::time::timeout(LOOK, record_changes(&mut changes)).await;
+    }
+}
+
+/// A guest may have many files open, and each takes a descriptor here.
+fn more_descriptors() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "few files can be open at once");
     }
 }
 

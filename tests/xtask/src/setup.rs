@@ -67,6 +67,11 @@ impl Cache {
         Cache { folder }
     }
 
+    /// Where the tests' virtiofsd is.
+    pub fn virtiofsd(&self) -> PathBuf {
+        self.folder.join("virtiofsd")
+    }
+
     /// Tells a program where the cache is; the images in it are berth's store.
     pub fn tell<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command
@@ -90,7 +95,7 @@ pub fn install(cache: &Cache, berth: &Command) -> Result<()> {
     {
         fetch_docker(&cache.folder, &docker)?;
     }
-    let virtiofsd = cache.folder.join("virtiofsd");
+    let virtiofsd = cache.virtiofsd();
     if !virtiofsd.join("virtiofsd").exists() {
         fetch_virtiofsd(&cache.folder, &virtiofsd)?;
     }
