@@ -50,12 +50,14 @@ find . -mindepth 1 | wc -l
 fn story(host: &Host, by: &str) {
     let folder = host.scratch().join("work");
     fs::create_dir(&folder).unwrap();
+    fs::create_dir(host.scratch().join("fixed")).unwrap();
+    fs::write(host.scratch().join("fixed/file"), "fixed").unwrap();
     fs::write(folder.join("hello"), "hello\n").unwrap();
     for (name, script) in [("make", MAKE), ("list", LIST)] {
         fs::write(folder.join(name), script).unwrap();
     }
     let made = host
-        .berth("create web1 --memory 512M --timings --mount work:/srv/work --image")
+        .berth("create web1 --memory 512M --timings --mount work:/srv/work --mount fixed:/srv/fixed:ro --image")
         .arg(image("debian-13-docker"))
         .deadline(BOOT)
         .ok();
@@ -68,7 +70,6 @@ fn story(host: &Host, by: &str) {
     is_mounted(host, by);
     assert_eq!(seen(host), "hello\n");
     the_guest_reboots(host);
-    is_mounted(host, by);
 
     what_may_only_be_read_is_not_changed(host);
     host.berth("mount rm web1 /srv/work").deadline(ANSWER).ok();
@@ -91,7 +92,9 @@ fn rows(host: &Host) -> Value {
 
 fn is_mounted(host: &Host, by: &str) {
     let rows = rows(host);
-    assert_eq!(rows[0]["transport"], by, "{rows:#}");
+    for at in [0, 1] {
+        assert_eq!(rows[at]["transport"], by, "{rows:#}");
+    }
 }
 
 fn seen(host: &Host) -> String {
@@ -167,11 +170,6 @@ fn the_guest_reboots(host: &Host) {
 }
 
 fn what_may_only_be_read_is_not_changed(host: &Host) {
-    fs::create_dir(host.scratch().join("fixed")).unwrap();
-    fs::write(host.scratch().join("fixed/file"), "fixed").unwrap();
-    host.berth("mount add web1 fixed:/srv/fixed:ro")
-        .deadline(ANSWER)
-        .ok();
     // Also not by a guest that takes the kernel's own guard away.
     let remount = "mount -o remount,rw /srv/fixed 2>/dev/null";
     for change in [

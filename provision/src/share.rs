@@ -66,7 +66,7 @@ impl Share {
         let by_virtiofs = match virtiofs {
             true => format!(
                 "if w=$(mount -t virtiofs -o {options} {tag} \"$g\" 2>&1); then echo virtiofs; exit 0; fi; \
-                 [ ! -e /sys/bus/virtio/drivers/virtiofs ] || echo \"$w\" >&2;",
+                 ! grep -qsx {tag} /sys/fs/virtiofs/*/tag || echo \"$w\" >&2;",
                 tag = self.tag,
             ),
             false => String::new(),
