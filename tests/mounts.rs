@@ -150,6 +150,30 @@ hint: the machine runs: `berth mount ls web1` tells how it is, `berth mount rm w
 }
 
 #[test]
+fn an_add_that_was_killed_is_there_or_not_and_a_start_finishes_it() {
+    let (world, host, guest) = world();
+    world.create(&["web1"]).ok();
+    let mount = format!("{host}:{guest}");
+    for (point, kept) in [
+        ("record:begin", false),
+        ("record:work", true),
+        ("mounts:begin", true),
+        ("mounts:work", true),
+    ] {
+        let mut add = world.command(&["mount", "add", "web1", &mount]);
+        add.env("BERTH_DIE_AT", format!("mount add:{point}"));
+        assert_eq!(world.finish(&mut add).code, -9, "{point}");
+        world.berth(&["start", "web1"]).ok();
+        let rows = mounts(&world, "web1");
+        assert_eq!(rows.as_array().unwrap().len(), usize::from(kept), "{point}");
+        if kept {
+            assert_eq!(rows[0]["transport"], "sshfs", "{point}");
+            world.berth(&["mount", "rm", "web1", &guest]).ok();
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_mounted_is_refused() {
     let (world, host, _) = world();
     world.create(&["web1"]).ok();

@@ -1,9 +1,10 @@
 //! Folders of the host in a machine: what may be asked for, and bringing it about.
 
 mod path;
+mod settle;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use berth_driver_api::{Progress, Share, State};
 use berth_provision::share;
@@ -13,14 +14,11 @@ use toml::Table;
 
 use super::journal::{self, Journal};
 use super::{Berth, Error, Opened, Record, Result, endpoint, power};
-use crate::store::{MachineFolder, Watch};
-use crate::supervisor::{MountRow, Status};
+use crate::supervisor::Status;
+use settle::{all_mounted, gone, settle};
 
 /// Mounts of one machine. Each takes one of the ten sessions that an SSH server opens on one connection.
 const MOST: usize = 8;
-
-/// How long a supervisor may take for its connection and for mounting, in an emulated guest.
-const SETTLES: Duration = Duration::from_secs(240);
 
 /// An older complaint of the supervisor's counts for nothing for this long.
 const STALE: Duration = Duration::from_secs(2);
@@ -164,7 +162,7 @@ pub async fn add_mount(
 /// Takes the mount on `guest` from a machine.
 ///
 /// # Errors
-/// [`Error::NoSuchMount`]; [`Error::NotMounted`] if a running machine does not let it go.
+/// [`Error::NoSuchMount`]; [`Error::Supervisor`] if a running machine does not let it go.
 pub async fn remove_mount(
     berth: &Berth,
     name: &str,
@@ -193,9 +191,11 @@ pub async fn remove_mount(
         journal
             .always("unmount", async {
                 progress.phase("Unmounting");
-                settle(&opened, STALE, |status| gone(status, &wanted))
-                    .await
-                    .map_err(not_mounted(name))?;
+                let unmounted = settle(&opened, STALE, |status| gone(status, &wanted)).await;
+                unmounted.map_err(|(_, why)| Error::Supervisor {
+                    machine: name.to_owned(),
+                    what: format!("did not unmount {wanted}: {why}"),
+                })?;
                 leave_if_idle(&opened).await
             })
             .await?;
@@ -235,81 +235,6 @@ fn not_mounted(machine: &str) -> impl FnOnce((String, String)) -> Error {
         machine,
         guest,
         reason,
-    }
-}
-
-/// How far the supervisor is.
-enum Look {
-    Settled,
-    /// Where, and what is wrong there.
-    Trouble(String, String),
-    Waits(String),
-}
-
-fn all_mounted(status: &Status, mounts: &[Mount]) -> Look {
-    for mount in mounts {
-        match status.mounts.iter().find(|row| row.guest == mount.guest) {
-            Some(MountRow {
-                error: Some(error), ..
-            }) => {
-                return Look::Trouble(mount.guest.clone(), error.clone());
-            }
-            Some(row) if row.transport.is_some() => {}
-            _ => return Look::Waits(mount.guest.clone()),
-        }
-    }
-    Look::Settled
-}
-
-fn gone(status: &Status, guest: &str) -> Look {
-    match status.mounts.iter().find(|row| row.guest == guest) {
-        None => Look::Settled,
-        Some(MountRow {
-            error: Some(error), ..
-        }) => Look::Trouble(guest.to_owned(), error.clone()),
-        Some(_) => Look::Waits(guest.to_owned()),
-    }
-}
-
-/// Waits for the supervisor; else tells where something has been wrong for `patience`, and what.
-async fn settle(
-    opened: &Opened,
-    patience: Duration,
-    look: impl Fn(&Status) -> Look,
-) -> Result<(), (String, String)> {
-    let begun = Instant::now();
-    let folder: &MachineFolder = &opened.folder;
-    let mut watch = Watch::new().ok();
-    if let Some(watch) = &mut watch {
-        // Without it the status is looked at once in a while.
-        let _ = watch.folder(folder.path());
-    }
-    loop {
-        let Some(status) = Status::read(folder) else {
-            return match runs(opened).await {
-                Ok(true) => Err((String::new(), "its supervisor is gone".into())),
-                _ => Err((String::new(), "the machine stopped".into())),
-            };
-        };
-        match look(&status) {
-            Look::Settled => return Ok(()),
-            Look::Trouble(guest, error) if begun.elapsed() >= patience => {
-                return Err((guest, error));
-            }
-            Look::Waits(guest) if begun.elapsed() > SETTLES => {
-                let trouble = status.trouble;
-                let why = trouble.unwrap_or_else(|| "its supervisor does not get to it".into());
-                return Err((guest, why));
-            }
-            Look::Trouble(..) | Look::Waits(_) => {}
-        }
-        let changed = async {
-            match &mut watch {
-                Some(watch) => drop(watch.next().await),
-                None => std::future::pending().await,
-            }
-        };
-        let _ = tokio::time::timeout(Duration::from_secs(1), changed).await;
     }
 }
 

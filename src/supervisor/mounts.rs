@@ -147,10 +147,10 @@ async fn keep(
                             () = lost.lost() => None,
                             _ = &mut hold => None,
                         };
-                        if let Some(error) = ended {
-                            tracing::warn!(guest = mount.guest, error, "not unmounted");
+                        match ended {
+                            Some(error) => row(None, Some(error)),
+                            None => board.no_mount(&mount.guest),
                         }
-                        board.no_mount(&mount.guest);
                         return;
                     }
                 }
