@@ -19,8 +19,8 @@ use crate::supervisor::Status;
                         `docker run -v GUEST:/path`. It comes by virtiofs where the driver and the guest can do it, else \
                         over SSH by sshfs, which is installed in the machine; one that is added to a running machine comes \
                         over SSH until the machine starts anew.\n\n\
-                        Limits: files seem to belong to the user that berth logs in as, and whoever is in the machine can \
-                        do with them what you can. What changes on this computer is seen in the machine, within a second \
+                        Limits: over SSH, files seem to belong to the user that berth logs in as, and whoever is in the machine can \
+                        do with them what you can; by virtiofs, they seem to be root's, and their modes count. What changes on this computer is seen in the machine, within a second \
                         over SSH, but no inotify event tells of it there: programs that watch files must look again and \
                         again (often called polling). Over SSH, times are whole seconds, and a container that was started \
                         before the connection was lost needs a restart to see the folder again.\n\n\
