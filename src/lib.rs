@@ -10,5 +10,6 @@ pub mod doctor;
 pub mod fleet;
 pub mod machine;
 pub mod secrets;
+pub mod sftp;
 pub mod store;
 pub mod supervisor;

@@ -22,6 +22,7 @@ mod reboot;
 mod recognise;
 mod service;
 mod settings;
+pub mod share;
 mod size;
 pub mod ssh;
 pub mod steps;

@@ -15,7 +15,7 @@ use super::error::Usage;
 use super::output;
 use super::progress::{Screen, Timing, print_timings};
 use super::settings::SettingsArgs;
-use crate::machine::{self, Berth, EngineWish, Request, TlsWish, check_name, parse_size};
+use crate::machine::{self, Berth, EngineWish, Mount, Request, TlsWish, check_name, parse_size};
 
 /// Make machines: boot them, install an engine, write a docker context for each
 #[derive(Debug, clap::Args)]
@@ -23,7 +23,7 @@ use crate::machine::{self, Berth, EngineWish, Request, TlsWish, check_name, pars
     after_help = "Examples:\n  berth create web1\n  berth create ci1 ci2 ci3 --cpus 4 --memory 8G -l role=ci\n  \
                         berth create bare --image debian-13 --engine none\n  berth create u1 --image ubuntu-24.04 --cloud-init mine.yaml\n  \
                         berth create old1 -d ssh -o host=old1.example.org       adopt a host that runs already\n  \
-                        berth create web1 --resume"
+                        berth create dev --mount ~/src\n  berth create web1 --resume"
 )]
 pub struct Args {
     /// Names of the machines; several are made in parallel
@@ -92,6 +92,11 @@ pub struct SpecArgs {
     #[arg(short = 'l', long = "label", value_name = "KEY=VALUE", value_parser = pair)]
     labels: Vec<(String, String)>,
 
+    /// A folder of this computer that the machine sees, under the same path if GUEST is not given (repeatable); `berth
+    /// mount --help` has more
+    #[arg(long = "mount", value_name = "HOST[:GUEST][:ro]", value_hint = ValueHint::DirPath)]
+    mounts: Vec<String>,
+
     /// A driver option (repeatable); `berth driver ls` lists them
     #[arg(short = 'o', long = "option", value_name = "KEY=VALUE", value_parser = pair)]
     options: Vec<(String, String)>,
@@ -130,6 +135,11 @@ impl SpecArgs {
             engine_named: self.engine.is_some() || self.channel.is_some(),
             tls: self.tls.then(TlsWish::default),
             labels: self.labels.iter().cloned().collect(),
+            mounts: self
+                .mounts
+                .iter()
+                .map(|mount| Mount::parse(mount))
+                .collect::<Result<_, _>>()?,
             options: self.options.iter().cloned().collect::<BTreeMap<_, _>>(),
             boot_deadline: self.boot_deadline(),
             settings: self.settings.settings()?,

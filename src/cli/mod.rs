@@ -20,6 +20,7 @@ mod inspect;
 mod ip;
 mod logs;
 mod ls;
+mod mount;
 mod output;
 mod power;
 mod progress;
@@ -104,6 +105,7 @@ enum Command {
     Provision(provision::Args),
     Upgrade(upgrade::Args),
     Engine(engine::Args),
+    Mount(mount::Args),
     Image(image::Args),
     Driver(driver::Args),
     Doctor(doctor::Args),
@@ -237,6 +239,7 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Provision(args) => provision::run(&berth, &args, screen).await,
         Command::Upgrade(args) => upgrade::run(&berth, &args, screen).await,
         Command::Engine(args) => engine::run(&berth, args, screen).await,
+        Command::Mount(args) => mount::run(&berth, args, screen).await,
         Command::Image(args) => image::run(&berth, &args, screen).await,
         Command::Driver(args) => driver::run(&berth, &args, screen).await,
         Command::Doctor(args) => doctor::run(&berth, &args, screen).await,

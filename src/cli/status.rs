@@ -112,6 +112,14 @@ fn describe(full: &Full) -> String {
             let told = [address, tls.error.clone()].into_iter().flatten();
             add("tls", told.collect::<Vec<_>>().join(": "));
         }
+        for mount in &status.mounts {
+            let fate = match (&mount.transport, &mount.error) {
+                (Some(transport), _) => format!("by {transport}"),
+                (None, Some(error)) => format!("not mounted: {error}"),
+                (None, None) => "not mounted yet".into(),
+            };
+            add("mount", format!("{} {fate}", mount.guest));
+        }
         for port in &status.ports {
             let fate = match &port.error {
                 Some(error) => format!("not forwarded: {error}"),

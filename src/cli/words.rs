@@ -125,6 +125,19 @@ fn of_machine(error: &Error) -> Words {
             FAILED,
             &format!("`berth logs --supervisor {machine}` shows its log"),
         ),
+        Error::NotMounted { machine, .. } => hinted(
+            FAILED,
+            &format!(
+                "the machine runs: `berth mount ls {machine}` tells how it is, `berth mount rm {machine} PATH` gives it up"
+            ),
+        ),
+        Error::NoSuchMount { machine, known, .. } if known.is_empty() => hinted(
+            NOT_FOUND,
+            &format!("it has none: `berth mount add {machine} FOLDER` makes one"),
+        ),
+        Error::NoSuchMount { known, .. } => {
+            hinted(NOT_FOUND, &format!("there are: {}", known.join(", ")))
+        }
         Error::Timeout { machine, .. } => {
             hinted(FAILED, &format!("`berth logs {machine}` may tell why"))
         }

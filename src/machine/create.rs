@@ -10,6 +10,7 @@ use berth_images::{Checksum, Image};
 
 use super::engine::{check_engine, install_engine, take_ready_made};
 use super::journal::{self, Journal};
+use super::mounts::{self, Mount};
 use super::tls::{self, TlsWish};
 use super::{
     Berth, DISTRO, EngineSettings, EngineWish, Error, ImageRef, Opened, Record, Result, adopt,
@@ -46,6 +47,8 @@ pub struct Request {
     pub tls: Option<TlsWish>,
     /// What the engine is told.
     pub settings: EngineSettings,
+    /// Folders of the host that the machine sees.
+    pub mounts: Vec<Mount>,
     /// Driver options.
     pub options: BTreeMap<String, String>,
     /// How long the guest may take to answer over SSH.
@@ -166,6 +169,7 @@ fn check_request(berth: &Berth, request: &Request) -> Result<()> {
             });
         }
     }
+    mounts::check(&request.mounts)?;
     image::check_wishes(berth, request)?;
     berth.check_contexts_free(&request.name, &request.engine.kind)
 }
@@ -197,6 +201,7 @@ async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Resu
     record.engine_named = request.engine_named;
     record.tls = request.tls.clone();
     record.settings = request.settings.clone();
+    record.mounts = request.mounts.clone();
     let refused = Error::driver(&request.name);
     // First what needs no image: nobody should wait for one only to hear that the memory was mistyped.
     driver
@@ -210,6 +215,7 @@ async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Resu
         )?;
         record.cloud_init = image::cloud_init(&image, request, driver.info())
             .map_err(Error::driver(&request.name))?;
+        mounts::check_user(&record)?;
         // Distributors' disks have room for the system only, and grow at the first boot.
         let usual = record.cloud_init.as_ref().map_or(0, |_| CLOUD_DISK);
         spec.disk = request.disk.unwrap_or(image.virtual_size.max(usual));

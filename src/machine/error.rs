@@ -139,6 +139,26 @@ pub enum Error {
         /// What happened; the end of its log.
         what: String,
     },
+    /// A folder of the host is not seen by the machine.
+    #[error("machine {machine}: {guest} is not mounted: {reason}")]
+    NotMounted {
+        /// Which machine.
+        machine: String,
+        /// Where in it.
+        guest: String,
+        /// Why.
+        reason: String,
+    },
+    /// The machine has no such mount.
+    #[error("machine {machine} has no mount on {guest}")]
+    NoSuchMount {
+        /// Which machine.
+        machine: String,
+        /// What the user wrote.
+        guest: String,
+        /// The mounts that there are.
+        known: Vec<String>,
+    },
     /// A deadline passed.
     #[error("machine {machine}: {what} did not happen within {} s", after.as_secs())]
     Timeout {

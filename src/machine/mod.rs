@@ -13,6 +13,7 @@ mod greeting;
 mod identity;
 mod image;
 mod journal;
+mod mounts;
 mod name;
 mod power;
 mod record;
@@ -35,6 +36,7 @@ pub use endpoint::{LISTENS, SUPERVISE};
 pub use engine::{EngineChange, bundle_engine, engine_versions, provision};
 pub use error::{Error, Result};
 pub use journal::Pending;
+pub use mounts::{Mount, add_mount, remove_mount};
 pub use name::{DEFAULT_NAME, check_name};
 pub use power::{kill, restart, start, stop};
 pub use record::{CloudInit, DISTRO, EngineWish, ImageRef, Installed, Record};
@@ -166,6 +168,7 @@ impl Berth {
             ports: self.home.ports(),
             networks: self.home.networks(),
             seed: record.cloud_init.as_ref().map(|_| folder.seed()),
+            shares: record.mounts.iter().map(Mount::share).collect(),
             spec: Spec {
                 cpus: record.cpus,
                 memory: record.memory,

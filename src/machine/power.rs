@@ -9,7 +9,7 @@ use berth_provision::ssh::Session;
 
 use super::journal::{self, Journal};
 use super::{Berth, Error, Opened, Result};
-use super::{adopt, endpoint, greeting};
+use super::{adopt, endpoint, greeting, mounts};
 use crate::context::ssh_config;
 use crate::store::{self, Lock};
 
@@ -275,19 +275,26 @@ pub(super) async fn publish(
     progress: &dyn Progress,
 ) -> Result<()> {
     write_ssh_config(opened).await?;
-    if opened.record.installed.is_none() {
-        return Ok(());
+    if opened.record.installed.is_some() {
+        open_endpoint(opened, journal, progress).await?;
+        journal
+            .always("context", async { berth.write_contexts(&opened.record) })
+            .await?;
+        journal
+            .always("engine", async {
+                progress.phase("Waiting for the engine");
+                endpoint::engine_answers(opened, ENGINE_DEADLINE).await
+            })
+            .await?;
     }
-    open_endpoint(opened, journal, progress).await?;
-    journal
-        .always("context", async { berth.write_contexts(&opened.record) })
-        .await?;
-    journal
-        .always("engine", async {
-            progress.phase("Waiting for the engine");
-            endpoint::engine_answers(opened, ENGINE_DEADLINE).await
-        })
-        .await
+    if !opened.record.mounts.is_empty() {
+        if opened.record.installed.is_none() {
+            open_endpoint(opened, journal, progress).await?;
+        }
+        let mounting = mounts::bring_up(berth, opened, progress);
+        journal.always("mounts", mounting).await?;
+    }
+    Ok(())
 }
 
 /// Starts the supervisor, which connects while other things go on.

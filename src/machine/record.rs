@@ -10,6 +10,7 @@ use toml::{Table, Value};
 use uuid::Uuid;
 
 use super::Result;
+use super::mounts::Mount;
 use super::settings::EngineSettings;
 use super::tls::TlsWish;
 use crate::store::{self, Home, MachineFolder, Migration};
@@ -71,6 +72,9 @@ pub struct Record {
     /// What the engine is told beyond berth's own settings.
     #[serde(default, skip_serializing_if = "EngineSettings::is_empty")]
     pub settings: EngineSettings,
+    /// The folders of the host that it sees.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
     /// The user's labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -172,6 +176,7 @@ impl Record {
             limits: Vec::new(),
             tls: None,
             settings: EngineSettings::default(),
+            mounts: Vec::new(),
             labels: BTreeMap::new(),
             options: spec.options.clone(),
             unknown: Table::new(),
@@ -186,6 +191,11 @@ impl Record {
             (None, "podman") => Some(PODMAN_SOCKET),
             (None, _) => None,
         }
+    }
+
+    /// Whether there is something for a supervisor to do.
+    pub fn is_supervised(&self) -> bool {
+        self.engine_socket().is_some() || !self.mounts.is_empty()
     }
 
     /// The driver's word on where the machine is reached, with the user that this machine lets in.

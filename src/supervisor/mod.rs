@@ -1,8 +1,10 @@
 //! The small process beside each local VM: it holds one SSH connection to the machine, forwards the engine's socket,
-//! the TLS endpoint and the containers' published ports through it, and leaves with the VM.
+//! the TLS endpoint and the containers' published ports through it, serves the folders of this computer that the
+//! machine sees, and leaves with the VM.
 
 mod forward;
 mod link;
+mod mounts;
 mod ports;
 mod run;
 mod socket;
@@ -10,4 +12,4 @@ mod status;
 mod tls;
 
 pub use run::run;
-pub use status::{PortRow, Status, TlsRow, tls_settles};
+pub use status::{MountRow, PortRow, Status, TlsRow, tls_settles};

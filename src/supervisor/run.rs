@@ -8,19 +8,19 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::forward::Forwarder;
 use super::link::Link;
 use super::status::Board;
-use super::{ports, socket, tls};
+use super::{mounts, ports, socket, tls};
 use crate::machine::{Berth, Error, LISTENS, Opened, Result, SUPERVISE};
 use crate::store::{self, Lock};
 
 /// Supervises machine `name` until its VM stops or SIGTERM comes.
 ///
 /// # Errors
-/// If the machine is not there, has no engine, or its socket cannot be made.
+/// If the machine is not there, has neither an engine nor mounts, or its socket cannot be made.
 pub async fn run(berth: &Berth, name: &str) -> Result<()> {
     let opened = Arc::new(berth.open(name).await?);
-    let Some(engine) = opened.record.engine_socket().map(str::to_owned) else {
+    if !opened.record.is_supervised() {
         return Err(Error::NoEngine(name.to_owned()));
-    };
+    }
     let doing = format!("{} {name}", SUPERVISE);
     let lock = Lock::try_take(&opened.folder.supervisor_lock(), &doing)?;
     let Ok(lock) = lock else {
@@ -30,11 +30,27 @@ pub async fn run(berth: &Berth, name: &str) -> Result<()> {
     // Held until the process is gone, not only until this function is: whoever waits for it waits for that.
     std::mem::forget(lock);
     let path = opened.folder.engine_socket();
-    let listener = socket::listen(&path).map_err(store::Error::io(&path))?;
+    let endpoint = match opened.record.engine_socket() {
+        Some(engine) => {
+            let listener = socket::listen(&path).map_err(store::Error::io(&path))?;
+            Some((engine.to_owned(), listener))
+        }
+        None => None,
+    };
     let mut terminate = signal(SignalKind::terminate()).map_err(store::Error::io("SIGTERM"))?;
     let board = Arc::new(Board::new(&opened.folder.supervisor_status()));
     let (link, keep) = Link::new(opened.clone(), board.clone());
-    let forwarder = Forwarder::new(link.clone(), engine.clone());
+    let serve_engine = async {
+        let Some((engine, listener)) = endpoint else {
+            return std::future::pending().await;
+        };
+        let forwarder = Forwarder::new(link.clone(), engine.clone());
+        tokio::select! {
+            () = socket::serve(listener, forwarder.clone()) => {}
+            () = tls::follow(berth, &opened, forwarder, board.clone()) => {}
+            () = forward_ports(&opened, link.clone(), engine, board.clone()) => {}
+        }
+    };
     say_ready().await?;
     tokio::select! {
         stopped = opened.driver.wait_stopped(&opened.machine) => match stopped {
@@ -43,9 +59,8 @@ pub async fn run(berth: &Berth, name: &str) -> Result<()> {
         },
         _ = terminate.recv() => tracing::info!("told to end"),
         () = keep => {}
-        () = socket::serve(listener, forwarder.clone()) => {}
-        () = tls::follow(berth, &opened, forwarder, board.clone()) => {}
-        () = forward_ports(&opened, link, engine, board) => {}
+        () = serve_engine => {}
+        () = mounts::follow(berth, &opened, link.clone(), board.clone()) => {}
     }
     for file in [path, opened.folder.supervisor_status()] {
         let _ = std::fs::remove_file(file);

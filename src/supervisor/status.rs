@@ -29,6 +29,19 @@ pub struct Status {
     pub ports: Vec<PortRow>,
     /// The TLS endpoint, if the machine has one.
     pub tls: Option<TlsRow>,
+    /// The folders of this computer that the machine is to see.
+    pub mounts: Vec<MountRow>,
+}
+
+/// One mount.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct MountRow {
+    /// Where it is in the machine.
+    pub guest: String,
+    /// `virtiofs` or `sshfs`; none if it is not mounted.
+    pub transport: Option<String>,
+    /// Why it is not mounted, if it cannot be.
+    pub error: Option<String>,
 }
 
 /// The TLS endpoint.
@@ -140,6 +153,20 @@ impl Board {
     /// Notes the published ports.
     pub fn ports(&self, rows: BTreeMap<impl Ord, PortRow>) {
         self.update(|status| status.ports = rows.into_values().collect());
+    }
+
+    /// Notes how a mount is.
+    pub fn mount(&self, row: MountRow) {
+        self.update(|status| {
+            status.mounts.retain(|other| other.guest != row.guest);
+            status.mounts.push(row);
+            status.mounts.sort();
+        });
+    }
+
+    /// Notes that a mount is no more.
+    pub fn no_mount(&self, guest: &str) {
+        self.update(|status| status.mounts.retain(|row| row.guest != guest));
     }
 
     fn update(&self, change: impl FnOnce(&mut Status)) {

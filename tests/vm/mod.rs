@@ -139,7 +139,14 @@ impl Host {
             .env("TMPDIR", self.scratch())
             .env("BERTH", env!("CARGO_BIN_EXE_berth"))
             .env("TERM", "xterm")
-            .env("PATH", format!("{}:{path}", self.docker_folder().display()))
+            .env(
+                "PATH",
+                format!(
+                    "{}:{}:{path}",
+                    self.docker_folder().display(),
+                    self.cache.join("virtiofsd").display()
+                ),
+            )
             .folder(self.scratch())
     }
 

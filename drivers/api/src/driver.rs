@@ -128,6 +128,8 @@ pub struct Capabilities {
     pub resize: bool,
     /// Port forwards without SSH.
     pub forward: bool,
+    /// Folders of the host by a device of the hypervisor's, where what that needs is installed.
+    pub shares: bool,
 }
 
 /// One driver option.

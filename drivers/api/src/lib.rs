@@ -32,5 +32,5 @@ pub use driver::{
     OptionSpec, Probe, State, check_options,
 };
 pub use error::{Error, Result};
-pub use machine::{BootImage, DiskFormat, DriverKernel, Machine, Spec, mac};
+pub use machine::{BootImage, DiskFormat, DriverKernel, Machine, Share, Spec, mac};
 pub use progress::{Progress, Silent};

@@ -27,8 +27,24 @@ pub struct Machine {
     /// up images that berth did not build. It may change between starts. Only for drivers with the capability `seed`.
     #[serde(default)]
     pub seed: Option<PathBuf>,
+    /// Folders of the host that the guest is to see. They may change between starts. A driver with the capability
+    /// `shares` gives the machine those that it can when it starts; whoever mounts one finds out by its tag.
+    #[serde(default)]
+    pub shares: Vec<Share>,
     /// What was asked for.
     pub spec: Spec,
+}
+
+/// A folder of the host, as a device of the machine's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Share {
+    /// What the guest knows it by: 1 to 36 letters, digits and dashes, and no two of a machine are alike.
+    pub tag: String,
+    /// The folder.
+    pub folder: PathBuf,
+    /// Whether the guest may only read it.
+    #[serde(default)]
+    pub read_only: bool,
 }
 
 /// The size, image and driver options of a machine.

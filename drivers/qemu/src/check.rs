@@ -7,7 +7,7 @@ use berth_driver_api::{Error, Execution, Finding, Info, Machine, Probe, Result, 
 use crate::accel::{self, Accelerator};
 use crate::launch::{no_firmware, program};
 use crate::options::{BootKind, Network, Settings};
-use crate::{firmware, network};
+use crate::{firmware, network, shares};
 
 /// What QEMU's machine types take without further options.
 const MOST_CPUS: u32 = 255;
@@ -152,6 +152,15 @@ pub(crate) async fn computer(cache: &Path) -> Probe {
             None => "no UEFI firmware; only needed for -o boot=efi".into(),
         },
     ));
+    if cfg!(target_os = "linux") {
+        findings.push(Finding::good(
+            "virtiofsd",
+            match shares::program() {
+                Some(path) => path.display().to_string(),
+                None => "not installed; folders of this computer come to machines over SSH, which is slower".into(),
+            },
+        ));
+    }
     Probe {
         usable,
         execution,

@@ -24,6 +24,8 @@ pub(crate) mod fds {
     pub(crate) const AGENT: i32 = 12;
     /// Connected socket of the network helper.
     pub(crate) const NETWORK: i32 = 13;
+    /// Connected sockets of the folders' servers: this one and those after it.
+    pub(crate) const SHARES: i32 = 14;
 }
 
 /// A value of QEMU's `first,key=value,…` syntax. Commas in values are doubled, as QEMU wants them.
@@ -102,6 +104,8 @@ pub(crate) struct CommandLine<'a> {
     pub(crate) disk: &'a Path,
     /// A raw disk that the guest may only read.
     pub(crate) seed: Option<&'a Path>,
+    /// The tags of the folders whose servers are connected, in the order of [`fds::SHARES`].
+    pub(crate) shares: &'a [String],
     pub(crate) boot: Boot<'a>,
     pub(crate) netdev: Netdev<'a>,
     pub(crate) carrier: Carrier,
@@ -123,6 +127,7 @@ impl CommandLine<'_> {
         self.channels(&mut args)?;
         self.credentials(&mut args)?;
         self.seed(&mut args)?;
+        self.shares(&mut args);
         Ok(args.0)
     }
 
@@ -179,9 +184,14 @@ impl CommandLine<'_> {
             "-m",
             Values(String::new()).set("size", format_args!("{memory}k")),
         );
+        let backend = match self.shares.is_empty() {
+            true => Values::of("memory-backend-ram"),
+            // Servers of folders read and write the guest's memory themselves.
+            false => Values::of("memory-backend-memfd").set("share", "on"),
+        };
         args.add(
             "-object",
-            Values::of("memory-backend-ram")
+            backend
                 .set("id", "mem0")
                 .set("size", format_args!("{memory}k")),
         );

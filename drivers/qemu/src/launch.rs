@@ -22,7 +22,7 @@ use crate::lines::CallError;
 use crate::options::{BootKind, Network};
 use crate::qmp::Monitor;
 use crate::record::Record;
-use crate::{disk, firmware, network, state};
+use crate::{disk, firmware, network, shares, state};
 
 /// Names in the machine's folder.
 pub(crate) const PID_FILE: &str = "qemu.pid";
@@ -73,7 +73,7 @@ pub(crate) async fn start(machine: &Machine, progress: &dyn Progress) -> Result<
         LONG_CONSOLE,
     )?;
     for _ in 0..MOST_PORTS {
-        match launch(machine, &record).await {
+        match launch(machine, &record, progress).await {
             Ok(()) => return Ok(()),
             Err(Failure::Other(error)) => return Err(error),
             Err(Failure::PortTaken) => {
@@ -118,12 +118,23 @@ pub(crate) async fn connect(machine: &Machine) -> Result<Monitor> {
         .map_err(|error| Error::failed("reaching QEMU's monitor", error))
 }
 
-async fn launch(machine: &Machine, record: &Record) -> Result<(), Failure> {
+async fn launch(
+    machine: &Machine,
+    record: &Record,
+    progress: &dyn Progress,
+) -> Result<(), Failure> {
     let arch = &machine.image()?.arch;
     let mut command = process::command(&program(arch))?;
-    command.args(arguments(machine, record)?);
+    let mut shares = shares::serve(machine, progress).await?;
+    let tags: Vec<String> = shares.iter().map(|server| server.tag.clone()).collect();
+    command.args(arguments(machine, record, &tags)?);
 
     let mut handed_over = Vec::new();
+    for (server, fd) in shares.iter_mut().zip(fds::SHARES..) {
+        if let Some(socket) = server.socket.take() {
+            handed_over.push(network::mapping(socket, fd));
+        }
+    }
     for (name, fd) in [
         (QMP_SOCKET, fds::QMP),
         (WATCH_SOCKET, fds::WATCH),
@@ -156,6 +167,10 @@ async fn launch(machine: &Machine, record: &Record) -> Result<(), Failure> {
     let greeted = Monitor::connect(&machine.socket(QMP_SOCKET), GREETING).await;
     let Err(error) = greeted.map(drop) else {
         newborn.let_live();
+        // They end with QEMU from now on.
+        shares
+            .iter_mut()
+            .for_each(|server| server.process.let_live());
         return Ok(());
     };
     let outcome = newborn.end().await;
@@ -181,7 +196,7 @@ pub(crate) fn program(arch: &str) -> String {
     format!("qemu-system-{arch}")
 }
 
-fn arguments(machine: &Machine, record: &Record) -> Result<Vec<String>> {
+fn arguments(machine: &Machine, record: &Record, shares: &[String]) -> Result<Vec<String>> {
     let image = machine.image()?;
     let (firmware, variables);
     let boot = match (record.boot, &image.kernel) {
@@ -222,6 +237,7 @@ fn arguments(machine: &Machine, record: &Record) -> Result<Vec<String>> {
         memory: machine.spec.memory,
         disk: &disk::overlay(machine),
         seed: machine.seed.as_deref(),
+        shares,
         boot,
         netdev,
         carrier: carrier(&image.arch, record.boot),

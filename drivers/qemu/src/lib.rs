@@ -2,7 +2,7 @@
 //!
 //! What a machine consists of, in its folder: `qemu.toml` (what was decided when it was made), `disk.qcow2` (an
 //! overlay of the image), `credentials/`, `efivars.fd` if firmware boots it, `console.log`, and of its last QEMU
-//! `qemu.pid`, `qemu.log` and `ready` (what the guest says when it is up). In its socket folder: `qmp`, `watch` and
+//! `qemu.pid`, `qemu.log`, `ready` (what the guest says when it is up) and, with shared folders, `shares.log`. In its socket folder: `qmp`, `watch` and
 //! `agent`. Outside, the lease of its SSH port.
 //!
 //! QEMU outlives the berth that started it. Whether it lives is told by its lock on the pid file, so no berth has to
@@ -23,6 +23,7 @@ mod power;
 mod qmp;
 mod ready;
 mod record;
+mod shares;
 mod state;
 
 use std::path::PathBuf;
@@ -178,6 +179,7 @@ impl Driver for Qemu {
             launch::CONSOLE,
             launch::OLD_CONSOLE,
             launch::READY,
+            shares::LOG,
             Record::FILE,
         ]
         .map(|name| machine.file(name));

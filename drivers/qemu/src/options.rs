@@ -101,6 +101,8 @@ pub(crate) fn info() -> Info {
             seed: true,
             power: true,
             console: true,
+            // virtiofsd runs on Linux only.
+            shares: cfg!(target_os = "linux"),
             ..Capabilities::default()
         },
         needs: Needs::default(),

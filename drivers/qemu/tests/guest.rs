@@ -53,6 +53,7 @@ async fn a_real_guest_comes_up_obeys_and_shuts_down() {
         ports: folder("ports"),
         networks: folder("networks"),
         seed: None,
+        shares: Vec::new(),
         spec: Spec {
             cpus: 2,
             memory: 1 << 30,

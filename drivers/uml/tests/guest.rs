@@ -42,6 +42,7 @@ fn machine(home: &Path, raw: PathBuf, kernel: PathBuf) -> Machine {
         ports: folder("ports"),
         networks: folder("networks"),
         seed: None,
+        shares: Vec::new(),
         spec: Spec {
             cpus: 1,
             memory: 1 << 30,

@@ -149,6 +149,10 @@ impl Family for Alpine {
         )
     }
 
+    fn sshfs_script(&self) -> String {
+        format!("{APK} add --update-cache sshfs")
+    }
+
     fn verdict(&self, words: &str) -> Verdict {
         Verdict::of(words, PASSING)
     }

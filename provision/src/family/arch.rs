@@ -142,6 +142,10 @@ impl Family for Arch {
         )
     }
 
+    fn sshfs_script(&self) -> String {
+        format!("{PACMAN} -S --needed sshfs || {PACMAN} -Syu --needed sshfs")
+    }
+
     fn verdict(&self, words: &str) -> Verdict {
         Verdict::of(words, PASSING)
     }

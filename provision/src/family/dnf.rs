@@ -260,6 +260,13 @@ impl Family for Dnf {
         )
     }
 
+    fn sshfs_script(&self) -> String {
+        // What is made of Red Hat's has it in EPEL, of which the distribution's own repositories know.
+        format!(
+            "{DNF} install fuse-sshfs || {{ {DNF} install epel-release && {DNF} install fuse-sshfs; }}"
+        )
+    }
+
     fn verdict(&self, words: &str) -> Verdict {
         Verdict::of(words, PASSING)
     }

@@ -164,6 +164,9 @@ pub trait Family: Send + Sync {
         folder: &str,
     ) -> String;
 
+    /// A script that installs sshfs, which mounts what is served over SFTP.
+    fn sshfs_script(&self) -> String;
+
     /// What the words of a failed script mean.
     fn verdict(&self, words: &str) -> Verdict;
 }
@@ -254,6 +257,7 @@ mod tests {
                 family.wait_script().to_owned(),
                 family.fetch_script("http://m/it's"),
                 family.install_files_script("/a 'b'"),
+                family.sshfs_script(),
             ];
             for kind in [Kind::Docker, Kind::Podman] {
                 scripts.push(family.pin_script(kind));

@@ -140,6 +140,10 @@ impl Family for Suse {
         )
     }
 
+    fn sshfs_script(&self) -> String {
+        format!("{ZYPPER} refresh >&2; {ZYPPER} install --no-recommends sshfs")
+    }
+
     fn verdict(&self, words: &str) -> Verdict {
         Verdict::of(words, PASSING)
     }

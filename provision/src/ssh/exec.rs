@@ -8,7 +8,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::bytes::Bytes;
 
-use super::Session;
+use super::stream::Held;
+use super::{Session, Stream};
 use crate::{Error, Result};
 
 /// What is kept of each of a command's streams; one that writes more is ended.
@@ -117,6 +118,21 @@ impl Session {
             self.known(status)
         };
         beside(reading, running.writer.write_from(&mut stdin)).await
+    }
+
+    /// Runs a command whose standard input and output are a stream; its standard error is lost. The command loses its
+    /// pipes when the stream is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]; [`Error::Lost`].
+    pub async fn open_command(
+        &self,
+        command: &str,
+    ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>> {
+        let (channel, permit) = self.open_session().await?;
+        let asked = channel.exec(false, command).await;
+        asked.map_err(|error| self.lost(&error.to_string()))?;
+        Ok(Held::new(Stream::new(channel), permit))
     }
 
     /// Runs a command that must succeed, and returns its standard output. `what` says in words what it does.

@@ -61,6 +61,7 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
         engine_named: true,
         engine: EngineWish::parse("none", crate::machine::DISTRO),
         labels: BTreeMap::new(),
+        mounts: Vec::new(),
         tls: None,
         settings: EngineSettings::default(),
         options: args.options.iter().cloned().collect(),

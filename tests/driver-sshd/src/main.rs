@@ -155,7 +155,17 @@ impl Driver for Sshd {
             command.args(["-c", "echo 'mute: up, and silent' >&2; exec sleep 86400"]);
             command
         } else {
-            let mut command = process::command("sshd")?;
+            let mut command = match nix::unistd::geteuid().is_root() {
+                // What is mounted in a machine is gone when it is off, as in a VM.
+                true => {
+                    let sshd = process::find("sshd").unwrap_or_else(|| "sshd".into());
+                    let mut command = process::command("unshare")?;
+                    command.args(["--mount", "--propagation", "private"]);
+                    command.arg(sshd);
+                    command
+                }
+                false => process::command("sshd")?,
+            };
             command
                 .arg("-D")
                 .arg("-e")

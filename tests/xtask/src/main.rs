@@ -1,6 +1,7 @@
 //! `cargo xtask`: what is done to this repository, on a fresh Debian with a Rust toolchain.
 
 mod bench;
+mod fetch;
 mod parts;
 mod setup;
 mod test;

@@ -1,12 +1,12 @@
 //! What the tests need on this computer. Berth's own needs are met by berth's own command.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
+use crate::fetch::{CLIENTS, VIRTIOFSD};
 use crate::parts::succeed;
 
 /// Programs that only the tests need, and Debian's packages with them.
@@ -21,6 +21,7 @@ const TEST_TOOLS: &[(&str, &str)] = &[
     ("/usr/bin/xz", "xz-utils"),
     ("/usr/bin/zstd", "zstd"),
     ("/usr/bin/curl", "curl"),
+    ("/usr/bin/sshfs", "sshfs"),
     // Package managers of other distributions, and what makes repositories for them.
     ("/usr/bin/dnf", "dnf"),
     ("/usr/bin/zypper", "zypper"),
@@ -29,23 +30,6 @@ const TEST_TOOLS: &[(&str, &str)] = &[
     ("/usr/bin/pacman", "pacman-package-manager"),
     ("/usr/bin/bsdtar", "libarchive-tools"),
 ];
-
-/// Where the clients come from: Debian 12 has docker's compose plugin in no suite, and an older podman.
-const CLIENT_SUITE: &str = "trixie";
-/// The podman client needs that suite's C library too.
-const CLIENT_PACKAGES: &[&str] = &[
-    "docker-cli",
-    "docker-compose",
-    "podman-remote",
-    "libc6",
-    "libsqlite3-0",
-];
-const CLIENT_PROGRAMS: &[&str] = &[
-    "usr/bin/docker",
-    "usr/libexec/docker/cli-plugins/docker-compose",
-    "usr/bin/podman",
-];
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// What is kept between runs.
 pub struct Cache {
@@ -65,6 +49,11 @@ impl Cache {
         Cache { folder }
     }
 
+    /// Where the tests' virtiofsd is.
+    pub fn virtiofsd(&self) -> PathBuf {
+        self.folder.join("virtiofsd")
+    }
+
     /// Tells a program where the cache is; the images in it are berth's store.
     pub fn tell<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command
@@ -81,13 +70,8 @@ pub fn install(cache: &Cache, berth: &Command) -> Result<()> {
     fs::create_dir_all(&cache.folder).with_context(|| cache.folder.display().to_string())?;
     succeed(Command::new(berth.get_program()).args(["doctor", "--fix", "--yes"]))?;
     install_test_tools()?;
-    let docker = cache.folder.join("docker");
-    if CLIENT_PROGRAMS
-        .iter()
-        .any(|path| !docker.join(path).exists())
-    {
-        fetch_clients(&cache.folder, &docker)?;
-    }
+    CLIENTS.fetch(&cache.folder, &cache.folder.join("docker"))?;
+    VIRTIOFSD.fetch(&cache.folder, &cache.virtiofsd())?;
     Ok(())
 }
 
@@ -115,109 +99,9 @@ fn install_test_tools() -> Result<()> {
     })
 }
 
-/// Unpacks Debian's docker and podman clients into the cache; nothing of them is installed.
-fn fetch_clients(cache: &Path, docker: &Path) -> Result<()> {
-    eprintln!(
-        "the clients of {CLIENT_SUITE} go to {}: {}",
-        docker.display(),
-        CLIENT_PACKAGES.join(", ")
-    );
-    // An apt of its own, so that this computer's sources and lists stay as they are.
-    let root = cache.join("apt");
-    let draft = cache.join("docker.new");
-    for folder in [&root, &draft] {
-        remove(folder)?;
-    }
-    for folder in [
-        "etc/apt/apt.conf.d",
-        "etc/apt/preferences.d",
-        "etc/apt/sources.list.d",
-        "etc/apt/trusted.gpg.d",
-        "var/lib/apt/lists/partial",
-        "var/cache/apt/archives/partial",
-        "var/lib/dpkg",
-        "var/log/apt",
-        "debs",
-    ] {
-        fs::create_dir_all(root.join(folder))?;
-    }
-    let status = root.join("var/lib/dpkg/status");
-    fs::write(&status, "")?;
-    fs::write(
-        root.join("etc/apt/sources.list"),
-        format!("deb [signed-by={KEYRING}] http://deb.debian.org/debian {CLIENT_SUITE} main\n"),
-    )?;
-    let apt = || {
-        let mut apt = apt_get();
-        apt.arg("-o")
-            .arg(format!("Dir={}", root.display()))
-            .arg("-o")
-            .arg(format!("Dir::State::status={}", status.display()))
-            .args(["-o", "APT::Sandbox::User=root"])
-            .args(["-o", "Acquire::Languages=none"])
-            .current_dir(root.join("debs"));
-        apt
-    };
-    succeed(apt().args(["update", "--quiet"]))?;
-    succeed(apt().arg("download").args(CLIENT_PACKAGES))?;
-    for package in fs::read_dir(root.join("debs"))? {
-        succeed(
-            Command::new("dpkg-deb")
-                .arg("--extract")
-                .arg(package?.path())
-                .arg(&draft),
-        )?;
-    }
-    own_loader(&draft, "podman")?;
-    for program in CLIENT_PROGRAMS {
-        answers(&draft.join(program))?;
-    }
-    remove(docker)?;
-    fs::rename(&draft, docker)?;
-    remove(&root)
-}
-
-/// Puts a script in the place of `NAME-remote` that starts it by the C library that was unpacked with it.
-fn own_loader(clients: &Path, name: &str) -> Result<()> {
-    let script = clients.join("usr/bin").join(name);
-    // The folder is moved once it is whole.
-    let text = format!(
-        "#!/bin/sh\nroot=$(dirname \"$0\")/../..\nexec \"$root\"/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 \
-         --library-path \"$root\"/usr/lib/x86_64-linux-gnu --argv0 {name} \"$root\"/usr/bin/{name}-remote \"$@\"\n"
-    );
-    fs::write(&script, text).with_context(|| script.display().to_string())?;
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
-    Ok(())
-}
-
-/// A program that this computer's C library cannot run is noticed here, not in every test.
-fn answers(program: &Path) -> Result<()> {
-    let output = Command::new(program)
-        .arg("--help")
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| program.display().to_string())?;
-    if !output.status.success() {
-        bail!(
-            "{} does not run here: {}",
-            program.display(),
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    Ok(())
-}
-
-fn apt_get() -> Command {
+/// apt-get, which asks nothing.
+pub fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive");
     command
-}
-
-fn remove(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| folder.display().to_string())
-        }
-        _ => Ok(()),
-    }
 }

@@ -4,6 +4,9 @@ use berth_driver_api::{Result, mac};
 
 use super::{Arguments, Carrier, CommandLine, Netdev, Values, fds, text};
 
+/// The place of the first shared folder on the bus.
+const FIRST_SHARE: u8 = 8;
+
 impl CommandLine<'_> {
     pub(super) fn disk(&self, args: &mut Arguments) -> Result<()> {
         args.add(
@@ -51,6 +54,24 @@ impl CommandLine<'_> {
             6,
         );
         Ok(())
+    }
+
+    pub(super) fn shares(&self, args: &mut Arguments) {
+        for ((number, tag), fd) in (0u8..).zip(self.shares).zip(fds::SHARES..) {
+            args.add(
+                "-chardev",
+                Values::of("socket")
+                    .set("id", format_args!("share{number}"))
+                    .set("fd", fd),
+            );
+            args.device(
+                Values::of("vhost-user-fs-pci")
+                    .set("id", format_args!("fs{number}"))
+                    .set("chardev", format_args!("share{number}"))
+                    .set("tag", tag),
+                FIRST_SHARE + number,
+            );
+        }
     }
 
     pub(super) fn network(&self, args: &mut Arguments) {

@@ -14,6 +14,7 @@ fn machine<'a>(boot: Boot<'a>, credentials: &'a [(String, PathBuf)]) -> CommandL
         memory: (1 << 30) + 5,
         disk: Path::new("/m/a,b/disk.qcow2"),
         seed: None,
+        shares: &[],
         boot,
         netdev: Netdev::User { port: 42001 },
         carrier: Carrier::Smbios,
@@ -155,4 +156,21 @@ fn a_seed_is_a_disk_that_the_guest_may_only_read() {
     // No other device moves for it.
     let without = lines(&machine(direct(), &[]));
     assert_eq!(told.strip_suffix(expected), Some(without.as_str()));
+}
+
+#[test]
+fn shared_folders_have_memory_that_is_shared_and_places_of_their_own() {
+    let mut machine = machine(direct(), &[]);
+    let tags = ["berth-one".to_owned(), "berth-two".to_owned()];
+    machine.shares = &tags;
+    let lines = lines(&machine);
+    for line in [
+        "-object memory-backend-memfd,share=on,id=mem0,size=1048576k",
+        "-chardev socket,id=share0,fd=14",
+        "-device vhost-user-fs-pci,id=fs0,chardev=share0,tag=berth-one,bus=pcie.0,addr=0x8",
+        "-chardev socket,id=share1,fd=15",
+        "-device vhost-user-fs-pci,id=fs1,chardev=share1,tag=berth-two,bus=pcie.0,addr=0x9",
+    ] {
+        assert!(lines.lines().any(|found| found == line), "{line}: {lines}");
+    }
 }

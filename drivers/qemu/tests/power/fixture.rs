@@ -68,6 +68,7 @@ impl Fixture {
             ports: self.path().join("ports"),
             networks: self.path().join("networks"),
             seed: None,
+            shares: Vec::new(),
             spec: Spec {
                 cpus: 1,
                 memory: 256 << 20,

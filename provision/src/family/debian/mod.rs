@@ -348,6 +348,12 @@ impl Family for Debian {
         files::download_script(&prelude, &Self::words(kind, source, version), folder)
     }
 
+    fn sshfs_script(&self) -> String {
+        // Lists that are there are tried first: fetching them is most of the work.
+        let install = format!("{APT} --no-install-recommends install sshfs");
+        format!("{install} || {{ {APT} update; {install}; }}")
+    }
+
     fn verdict(&self, words: &str) -> Verdict {
         if words.contains("dpkg was interrupted") || words.contains("dpkg --configure -a") {
             return Verdict::Mend(

@@ -6,6 +6,7 @@ mod cli;
 mod cold;
 mod first;
 mod idle;
+mod mounts;
 mod provision;
 mod pull;
 mod socket;
@@ -50,6 +51,11 @@ const BENCHES: &[Bench] = &[
         name: "pull",
         about: "taking an image from a server, against curl and sha512sum",
         run: pull::run,
+    },
+    Bench {
+        name: "mounts",
+        about: "folders of this computer in a machine, against its own disk and a plain sshfs",
+        run: mounts::run,
     },
     Bench {
         name: "uml",
