@@ -63,9 +63,8 @@ pub(crate) fn machine(
         network::check(&hypervisor, name)?;
     }
     if hypervisor.kind() == Kind::Qemu {
-        let capabilities = capabilities(&hypervisor)?;
         if settings.accelerator == Some(Accelerator::Kvm)
-            && !capabilities::offers_kvm(&capabilities, arch)
+            && !capabilities::offers_kvm(hypervisor.capabilities()?, arch)
         {
             return Err(Error::InvalidOption {
                 option: "accel".into(),
@@ -129,14 +128,14 @@ pub(crate) async fn accelerator(hypervisor: &Hypervisor, arch: &str) -> Result<V
         accelerator: Accelerator::Tcg,
         reason: format!("{reason}: software emulation it is"),
     };
-    let capabilities = capabilities(hypervisor)?;
-    if !capabilities::offers_kvm(&capabilities, arch) {
+    let capabilities = hypervisor.capabilities()?;
+    if !capabilities::offers_kvm(capabilities, arch) {
         return Ok(software(&format!(
             "the hypervisor offers no KVM for {arch}"
         )));
     }
     Ok(
-        match arch != "x86_64" || cpu_virtualizes(&hypervisor.connection, &capabilities) {
+        match arch != "x86_64" || cpu_virtualizes(&hypervisor.connection, capabilities) {
             true => Verdict {
                 accelerator: Accelerator::Kvm,
                 reason: "the hypervisor offers KVM, and its CPU can".into(),
@@ -155,11 +154,6 @@ fn cpu_virtualizes(connection: &Connect, capabilities: &str) -> bool {
     capabilities::virtualizes(&cpu)
         || blocking(|| connection.baseline_cpu(&[cpu.as_str()], expand))
             .is_ok_and(|expanded| capabilities::virtualizes(&expanded))
-}
-
-fn capabilities(hypervisor: &Hypervisor) -> Result<String> {
-    blocking(|| hypervisor.connection.get_capabilities())
-        .map_err(failed("asking the hypervisor what it can do"))
 }
 
 /// Where the outcome of a trial is kept. No machine is known when one is made, and so no berth home.

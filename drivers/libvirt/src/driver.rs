@@ -95,6 +95,7 @@ impl Libvirt {
         Ok(Record {
             uri: hypervisor.uri.clone(),
             pool: settings.pool.clone(),
+            image: machine.image()?.digest.clone(),
             accelerator: verdict.accelerator,
             accelerator_reason: verdict.reason,
             machine_type: settings.machine_type.clone(),
@@ -231,7 +232,7 @@ impl Driver for Libvirt {
             let hypervisor = self.hypervisors.get(Some(&record.uri))?;
             power::undefine(&hypervisor, machine)?;
             if let Some(storage) = Storage::existing(&hypervisor, &record.pool)? {
-                storage.remove(machine)?;
+                storage.remove(machine, &record.image)?;
             }
         }
         credentials::remove(machine)?;

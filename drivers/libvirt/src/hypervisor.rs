@@ -4,7 +4,7 @@
 //! (`block_in_place`), so that they may borrow and are never left behind.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use berth_driver_api::{Error, Machine, Result};
 use virt::connect::Connect;
@@ -27,6 +27,7 @@ pub(crate) struct Hypervisor {
     pub(crate) connection: Connect,
     /// Where it leads.
     pub(crate) uri: Uri,
+    capabilities: OnceLock<String>,
 }
 
 impl Hypervisors {
@@ -79,7 +80,11 @@ impl Hypervisor {
                 )
             })?,
         };
-        Ok(Hypervisor { connection, uri })
+        Ok(Hypervisor {
+            connection,
+            uri,
+            capabilities: OnceLock::new(),
+        })
     }
 
     /// True where QEMU runs as the user on this computer: it reads the user's files, and the user what it writes.
@@ -92,6 +97,20 @@ impl Hypervisor {
                 self.uri.is_session() && !self.uri.is_remote() && !nix::unistd::geteuid().is_root()
             }
         }
+    }
+
+    /// What it says of itself, as XML. It may look at its emulators first, which can take seconds: it is asked once.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub(crate) fn capabilities(&self) -> Result<&str> {
+        if self.capabilities.get().is_none() {
+            let said = blocking(|| self.connection.get_capabilities())
+                .map_err(failed("asking the hypervisor what it can do"))?;
+            // Whoever was faster was told the same.
+            let _ = self.capabilities.set(said);
+        }
+        Ok(self.capabilities.get().map_or("", String::as_str))
     }
 
     /// Which of libvirt's drivers answers.

@@ -14,6 +14,8 @@ pub(crate) struct Record {
     pub(crate) uri: Uri,
     /// The pool of its volumes.
     pub(crate) pool: PoolName,
+    /// The digest of the image that its disk stands on.
+    pub(crate) image: String,
     /// What runs its CPUs.
     pub(crate) accelerator: Accelerator,
     /// Why.
@@ -40,7 +42,7 @@ impl KeptRecord for Record {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "uri = \"qemu:///session\"\npool = \"default\"\naccelerator = \"tcg\"\n\
+    const TEXT: &str = "uri = \"qemu:///session\"\npool = \"default\"\nimage = \"sha256:00\"\naccelerator = \"tcg\"\n\
                         accelerator_reason = \"so\"\nmachine_type = \"q35\"\ncpu = \"Nehalem\"\n\
                         boot = \"direct\"\nnetwork = \"network:default\"\nfuture = 7\n";
 

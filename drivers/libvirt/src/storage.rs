@@ -134,9 +134,7 @@ impl<'a> Storage<'a> {
         let owner = if hypervisor.shares_files() {
             None
         } else {
-            let capabilities = blocking(|| hypervisor.connection.get_capabilities())
-                .map_err(failed("asking the hypervisor what it can do"))?;
-            qemu_user(&capabilities)
+            qemu_user(hypervisor.capabilities()?)
         };
         Ok(Storage {
             hypervisor,
@@ -155,7 +153,7 @@ impl<'a> Storage<'a> {
         progress: &dyn Progress,
     ) -> Result<(ImageFiles, String)> {
         let image = machine.image()?;
-        let _lock = lock(image)?;
+        let _lock = lock(machine)?;
         let files = self.image(image, progress).await?;
         let overlay = self.overlay(machine, &files.disk)?;
         Ok((files, overlay))
@@ -173,7 +171,7 @@ impl<'a> Storage<'a> {
                 initrd: image.initrd.as_deref().map(own).transpose()?,
             });
         }
-        let names = ImageVolumes::of(image)?;
+        let names = ImageVolumes::of(&image.digest)?;
         if self.path_of(&names.complete)?.is_none() {
             progress.phase("Uploading the image");
             let files = [
@@ -295,20 +293,17 @@ impl<'a> Storage<'a> {
     ///
     /// # Errors
     /// If one is there and cannot be removed.
-    pub(crate) fn remove(&self, machine: &Machine) -> Result<()> {
+    pub(crate) fn remove(&self, machine: &Machine, image: &str) -> Result<()> {
         let own = volume::prefix(machine.id);
         for volume in self.volumes()? {
             if volume.name.starts_with(&own) {
                 self.delete(&volume.name)?;
             }
         }
-        let Some(image) = &machine.spec.image else {
-            return Ok(());
-        };
         if self.hypervisor.shares_files() {
             return Ok(());
         }
-        let _lock = lock(image)?;
+        let _lock = lock(machine)?;
         let names = ImageVolumes::of(image)?;
         if volume::is_unused(&names.disk, &self.volumes()?) {
             for name in names.names() {
@@ -449,12 +444,14 @@ impl Drop for Upload {
     }
 }
 
-/// Held while an image's volumes are made, or looked at to be removed: by a lock on the stored disk, which all
-/// processes that do so read.
-fn lock(image: &BootImage) -> Result<Flock<File>> {
-    let file = File::open(&image.disk).map_err(Error::io(&image.disk))?;
+/// Held while an image's volumes are made, or looked at to be removed. The folder is there for all machines of a berth
+/// home; it is locked in place of a file that somebody would have to remove.
+fn lock(machine: &Machine) -> Result<Flock<File>> {
+    let folder = &machine.ports;
+    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    let file = File::open(folder).map_err(Error::io(folder))?;
     blocking(|| Flock::lock(file, FlockArg::LockExclusive))
-        .map_err(|(_, errno)| Error::io(&image.disk)(errno.into()))
+        .map_err(|(_, errno)| Error::io(folder)(errno.into()))
 }
 
 fn text(path: &Path) -> Result<String> {

@@ -1,6 +1,6 @@
 //! Storage volumes: their names, and their XML (libvirt.org/formatstorage.html).
 
-use berth_driver_api::{BootImage, Error, Machine, Result};
+use berth_driver_api::{Error, Machine, Result};
 use uuid::Uuid;
 
 use crate::xml::Element;
@@ -47,9 +47,8 @@ impl ImageVolumes {
     ///
     /// # Errors
     /// If that is none.
-    pub(crate) fn of(image: &BootImage) -> Result<ImageVolumes> {
-        let digest = image
-            .digest
+    pub(crate) fn of(digest: &str) -> Result<ImageVolumes> {
+        let digest = digest
             .strip_prefix("sha256:")
             .filter(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
             .ok_or_else(|| Error::failed("the image's digest", "is none"))?;

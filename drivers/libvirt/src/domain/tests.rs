@@ -45,6 +45,7 @@ fn record(network: Network, accelerator: Accelerator, cpu: &str, boot: BootKind)
     Record {
         uri: Uri::try_from("qemu:///session".to_owned()).unwrap(),
         pool: PoolName::try_from("default".to_owned()).unwrap(),
+        image: "sha256:00".into(),
         accelerator,
         accelerator_reason: String::new(),
         machine_type: "q35".into(),
@@ -88,7 +89,9 @@ fn a_machine_of_a_session() {
         &files("/home/me/vm"),
         Kind::Qemu,
     );
-    assert_data_eq!(xml.to_string(), str![[r#"
+    assert_data_eq!(
+        xml.to_string(),
+        str![[r#"
 <domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>berth-web-12345678</name>
   <uuid>12345678-0000-4000-8000-0000deadbeef</uuid>
@@ -149,7 +152,8 @@ fn a_machine_of_a_session() {
   </qemu:commandline>
 </domain>
 
-"#]]);
+"#]]
+    );
 }
 
 #[test]
@@ -170,7 +174,9 @@ fn a_machine_of_the_system() {
         &files,
         Kind::Qemu,
     );
-    assert_data_eq!(xml.to_string(), str![[r#"
+    assert_data_eq!(
+        xml.to_string(),
+        str![[r#"
 <domain type='kvm'>
   <name>berth-web-12345678</name>
   <uuid>12345678-0000-4000-8000-0000deadbeef</uuid>
@@ -226,7 +232,8 @@ fn a_machine_of_the_system() {
   </devices>
 </domain>
 
-"#]]);
+"#]]
+    );
 }
 
 #[test]
