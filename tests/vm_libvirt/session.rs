@@ -35,8 +35,9 @@ fn a_machine_of_a_users_own_libvirt() {
     made.says("software emulation it is");
     assert_eq!(session.domains(), ["berth-web", "foreign"]);
     // The XML and QEMU's command line name credentials, and their files are the user's alone.
-    let secret = "vm=$(pgrep -u nobody -f guest=berth-web); tr '\\0' ' ' < /proc/$vm/cmdline > line; \
-                  grep -q fw_cfg line; ! grep -rE 'ssh-ed25519|ssh_host' line config/libvirt; \
+    let secret = "vm=$(pgrep -u nobody -f '^/usr/bin/qemu.*guest=berth-web'); \
+                  tr '\\0' ' ' < /proc/$vm/cmdline > line; grep -q fw_cfg line; \
+                  if grep -rE 'ssh-ed25519|ssh_host' line config/libvirt; then exit 1; fi; \
                   test -z \"$(find home/.local/share/berth/machines/web/vm/credentials -perm /077)\"";
     user(secret).ok();
 

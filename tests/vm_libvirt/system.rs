@@ -1,0 +1,144 @@
+//! The computer's libvirt, with a NAT network of its own: all of it in namespaces that the test makes, so that neither
+//! this computer's network nor its libvirt, if it has one, is touched.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::vm::{ANSWER, BOOT, Host, Run, assert_nothing_left, eventually, image};
+use crate::{end_daemon, plugin};
+
+/// In the namespaces: libvirt's folders are the test's own, and /dev has what libvirt makes VMs with, but no /dev/kvm
+/// (the one of the computer that this was written on cannot run a kernel, and libvirt looks at it for seconds in every
+/// call). Ends when its standard input does.
+const NAMESPACES: &str = r#"
+ip link set lo up
+mkdir -p dev etc lib cache log plugins
+mount -t tmpfs none dev; mkdir dev/net dev/pts dev/shm
+for name in null zero full random urandom tty net/tun; do touch dev/$name; mount --bind /dev/$name dev/$name; done
+mount -t devpts -o newinstance,ptmxmode=0666 none dev/pts; ln -s pts/ptmx dev/ptmx; ln -s /proc/self/fd dev/fd
+mount -t tmpfs none dev/shm
+mount --rbind dev /dev
+mount -t tmpfs none /run
+mkdir -p /run/libvirt /etc/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt
+for folder in etc lib cache log; do
+    case $folder in etc) at=/etc/libvirt;; *) at=/var/$folder/libvirt;; esac
+    mount --bind $folder $at
+done
+echo 'user = "nobody"
+group = "nogroup"' > etc/qemu.conf
+echo 'auth_unix_rw = "none"' > etc/libvirtd.conf
+virtlogd --daemon
+libvirtd --daemon
+echo "<network><name>default</name><forward mode='nat'/><bridge name='virbr0' stp='off' delay='0'/>
+<ip address='192.168.122.1' netmask='255.255.255.0'><dhcp><range start='192.168.122.2' end='192.168.122.254'/></dhcp>
+</ip></network>" > net.xml
+virsh -q net-define net.xml
+touch made
+cat
+"#;
+
+#[test]
+#[ignore = "boots VMs; cargo xtask test runs it"]
+fn a_machine_on_the_computers_nat_network() {
+    let system = System::new();
+    let run = |line: &str| system.run(line);
+    let made = run(&format!(
+        "$BERTH create nat --timings -o autostart=true --image {}",
+        image("debian-13-docker")
+    ))
+    .deadline(BOOT)
+    .ok()
+    // What is stopped is started, and told.
+    .says("network default was stopped")
+    .says("Uploading the image");
+    println!("{}", made.stderr);
+    assert_eq!(
+        run("docker --context nat version --format {{.Server.Os}}").text(),
+        "linux"
+    );
+    assert_eq!(run("$BERTH ip nat").text().split('.').next(), Some("192"));
+
+    // Another machine stands on the image that is there already; it is not started.
+    let second = run("timeout --signal=INT 20 $BERTH create second --image debian-13-docker").run();
+    assert!(
+        !second.stderr.contains("Uploading the image"),
+        "{}",
+        second.stderr
+    );
+    run("$BERTH rm --yes --force second").ok();
+    let volumes = run("virsh -q vol-list default").text();
+    assert_eq!(volumes.matches(" berth-image-").count(), 4, "{volumes}");
+    // Credentials are QEMU's alone, and in nobody's XML.
+    run(
+        "test -z \"$(find lib/images -name '*.credential-*' -perm /077)\"; \
+         if grep -rlE 'ssh-ed25519|ssh_host' etc; then exit 1; fi",
+    )
+    .ok();
+
+    run("$BERTH stop nat").deadline(BOOT).ok();
+    run("$BERTH rm --yes nat").ok();
+    assert_eq!(run("virsh -q list --all --name").text(), "");
+    assert_eq!(run("virsh -q vol-list default").text(), "");
+    // The guest gave its lease back when it was shut down.
+    assert_eq!(run("virsh -q net-dhcp-leases default").text(), "");
+    let left = run("find etc/qemu lib/qemu -name '*nat*'").text();
+    assert_eq!(left, "");
+    system.finish();
+}
+
+struct System {
+    host: Host,
+    namespaces: Child,
+}
+
+impl System {
+    fn new() -> System {
+        let host = Host::with("libvirt");
+        fs::create_dir(host.scratch().join("bin")).unwrap();
+        fs::copy(plugin(), host.scratch().join("bin/berth-driver-libvirt")).unwrap();
+        let mut command = Command::new("unshare");
+        command
+            .args(["--net", "--mount", "--propagation", "private"])
+            .args(["bash", "-euo", "pipefail", "-c", NAMESPACES])
+            .current_dir(host.scratch())
+            .env("LIBVIRT_DEFAULT_URI", "qemu:///system")
+            .env("TMPDIR", host.scratch())
+            .stdin(Stdio::piped());
+        let namespaces = command.spawn().unwrap();
+        let system = System { host, namespaces };
+        let made = system.host.scratch().join("made");
+        eventually("libvirt runs in the namespaces", ANSWER, || {
+            made.exists().then_some(())
+        });
+        system
+    }
+
+    /// A line for root's shell in the namespaces.
+    fn run(&self, line: &str) -> Run {
+        let scratch = self.host.scratch();
+        let path = format!(
+            "{}:{}:/usr/sbin:/usr/bin:/sbin:/bin",
+            scratch.join("bin").display(),
+            self.host.docker_folder().display()
+        );
+        self.host
+            .run("nsenter", "--net --mount --target")
+            .arg(self.namespaces.id().to_string())
+            .arg("--wdns=".to_owned() + &scratch.display().to_string())
+            .args(["bash", "-euc", line])
+            .env("PATH", path)
+            .env("LIBVIRT_DEFAULT_URI", "qemu:///system")
+    }
+
+    fn finish(mut self) {
+        self.run("virsh -q net-destroy default").ok();
+        let pid = self.namespaces.id();
+        for daemon in ["libvirtd", "virtlogd"] {
+            end_daemon(Path::new(&format!("/proc/{pid}/root/run/{daemon}.pid")));
+        }
+        drop(self.namespaces.stdin.take());
+        self.namespaces.wait().unwrap();
+        assert_nothing_left(&self.host);
+    }
+}
