@@ -24,8 +24,9 @@ fn a_machine_of_a_users_own_libvirt() {
         .deadline(ANSWER)
         .ok();
 
+    // One CPU: emulated ones lose each other's timers in one reboot of many.
     let made = user(&format!(
-        "$BERTH create web --timings --image {}",
+        "$BERTH create web --cpus 1 --timings --image {}",
         image("debian-13-docker")
     ))
     .deadline(BOOT)
@@ -51,11 +52,11 @@ fn a_machine_of_a_users_own_libvirt() {
     let boot_id = "$BERTH ssh web -- cat /proc/sys/kernel/random/boot_id";
     let before = user(boot_id).text();
     user("$BERTH ssh web -- systemctl reboot").run();
-    eventually("the guest is rebooted", BOOT, || {
+    eventually("the guest is rebooted", ANSWER, || {
         let out = user(boot_id).run();
         (out.code == 0 && out.stdout.trim() != before).then_some(())
     });
-    eventually("the engine answers again", BOOT, || {
+    eventually("the engine answers again", ANSWER, || {
         (user("docker --context web version").run().code == 0).then_some(())
     });
     assert_eq!(

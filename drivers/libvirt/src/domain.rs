@@ -240,7 +240,8 @@ impl Domain<'_> {
                         .text("/dev/urandom"),
                 ),
             )
-            .child(Element::new("memballoon").with("model", "virtio"))
+            // libvirt adds one unless it is told not to; nobody uses it, and every guest would load its module.
+            .child(Element::new("memballoon").with("model", "none"))
     }
 
     fn disk(&self) -> Element {

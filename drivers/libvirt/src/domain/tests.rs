@@ -142,7 +142,7 @@ fn a_machine_of_a_session() {
     <rng model='virtio'>
       <backend model='random'>/dev/urandom</backend>
     </rng>
-    <memballoon model='virtio'/>
+    <memballoon model='none'/>
   </devices>
   <qemu:commandline>
     <qemu:arg value='-netdev'/>
@@ -228,7 +228,7 @@ fn a_machine_of_the_system() {
     <rng model='virtio'>
       <backend model='random'>/dev/urandom</backend>
     </rng>
-    <memballoon model='virtio'/>
+    <memballoon model='none'/>
   </devices>
 </domain>
 
