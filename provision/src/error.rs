@@ -82,6 +82,15 @@ pub enum Error {
         hop: String,
     },
 
+    /// A host on the way does not let the connection through.
+    #[error("the way over {hop} is closed: {detail}")]
+    JumpHost {
+        /// The host, or all of them in order, with commas.
+        hop: String,
+        /// What ssh said.
+        detail: String,
+    },
+
     /// The connection ended while it was in use.
     #[error("the connection to {host} was lost: {detail}")]
     Lost {

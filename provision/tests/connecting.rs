@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use berth_provision::Error;
-use berth_provision::ssh::{Hop, Key, Session, fingerprint, generate_key, learn_host_key};
+use berth_provision::ssh::{Key, Session, fingerprint, generate_key, learn_host_key};
 use common::{SOON, Sshd, secret};
 
 #[tokio::test]
@@ -174,35 +174,6 @@ async fn a_server_of_garbage_ends_at_the_deadline() {
         .unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
     flood.abort();
-}
-
-#[tokio::test]
-async fn a_jump_host_carries_the_connection() {
-    let gate = Sshd::start();
-    let inner = Sshd::start();
-    let mut target = inner.target();
-    target.jump = vec![Hop {
-        host: "127.0.0.1".into(),
-        port: gate.port,
-        user: None,
-        known_hosts: Some(gate.path("known_hosts")),
-        key: Some(gate.path("user_key")),
-    }];
-    let session = Session::connect(&target, SOON).await.unwrap();
-    assert_eq!(
-        session.exec("echo inside").await.unwrap().stdout,
-        b"inside\n"
-    );
-
-    // The hop is checked as strictly as the machine.
-    let other = generate_key("other").unwrap();
-    fs::write(
-        gate.path("known_hosts"),
-        gate.known_hosts_line(&other.public_openssh),
-    )
-    .unwrap();
-    let error = Session::connect(&target, SOON).await.unwrap_err();
-    assert!(matches!(error, Error::HostKeyMismatch { .. }), "{error}");
 }
 
 #[tokio::test]

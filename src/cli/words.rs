@@ -222,6 +222,10 @@ fn of_provision(machine: &str, error: &ProvisionError) -> Words {
             FAILED,
             "berth accepts only the key that it made; if the guest was rebuilt by hand, remove the machine",
         ),
+        ProvisionError::JumpHost { .. } => hinted(
+            FAILED,
+            "the way is that of your own ssh: `ssh HOST true` to the last host there must work without a question",
+        ),
         ProvisionError::KeyRejected { .. } => hinted(
             FAILED,
             &format!("was authorized_keys changed in the guest? `berth logs {machine}` may tell"),

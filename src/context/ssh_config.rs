@@ -6,10 +6,10 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use berth_driver_api::Address;
+use berth_provision::ssh::{Key, Target, jump_arguments};
 
 use super::{Error, Result};
-use crate::store::{self, Home, MachineFolder};
+use crate::store::{self, Home};
 
 /// The host name that stands for a machine in ssh's configuration.
 pub fn alias(machine: &str) -> String {
@@ -17,20 +17,25 @@ pub fn alias(machine: &str) -> String {
 }
 
 /// The `Host` block of a machine.
-pub fn block(machine: &str, folder: &MachineFolder, address: &Address) -> String {
+pub fn block(machine: &str, target: &Target) -> String {
     let mut text = format!(
         "Host {alias}\n  HostName {host}\n  Port {port}\n  User {user}\n  HostKeyAlias {alias}\n  \
          UserKnownHostsFile {known_hosts}\n  GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n  \
-         IdentityFile {key}\n  IdentitiesOnly yes\n  ConnectTimeout 60\n",
+         ConnectTimeout 60\n",
         alias = alias(machine),
-        host = address.host,
-        port = address.port,
-        user = address.user,
-        known_hosts = quote(&folder.known_hosts()),
-        key = quote(&folder.key()),
+        host = target.host,
+        port = target.port,
+        user = target.user,
+        known_hosts = quote(&target.known_hosts),
     );
-    if !address.jump.is_empty() {
-        text.push_str(&format!("  ProxyJump {}\n", address.jump.join(",")));
+    if let Key::File(key) = &target.key {
+        let key = quote(key);
+        text.push_str(&format!("  IdentityFile {key}\n  IdentitiesOnly yes\n"));
+    }
+    if !target.jump.is_empty() {
+        // Not ProxyJump, which would look up the hosts on the way in this file instead of the user's.
+        let way = jump_arguments(&target.jump, "[%h]:%p").join(" ");
+        text.push_str(&format!("  ProxyCommand ssh {way}\n"));
     }
     text
 }

@@ -256,6 +256,10 @@ impl Opened {
     /// As [`Opened::address`].
     pub async fn target(&self) -> Result<Target> {
         let address = self.address().await?;
+        let hops = address.jump.iter().map(|hop| hop.parse());
+        let jump = hops
+            .collect::<Result<_, _>>()
+            .map_err(Error::provision(&self.record.name))?;
         Ok(Target {
             host: address.host,
             port: address.port,
@@ -263,7 +267,7 @@ impl Opened {
             key: Key::File(self.folder.key()),
             known_hosts: self.folder.known_hosts(),
             host_key_alias: Some(ssh_config::alias(&self.record.name)),
-            jump: Vec::new(),
+            jump,
         })
     }
 

@@ -176,11 +176,17 @@ pub(super) async fn first_connection(
             let target = opened.target().await?;
             tokio::select! {
                 session = Session::connect(&target, deadline) => {
-                    session.map_err(|source| Error::NoAnswer {
-                        machine: opened.record.name.clone(),
-                        deadline: boot_deadline,
-                        last: source.to_string(),
-                        console: opened.console_tail(),
+                    session.map_err(|source| match source {
+                        // It is not the machine that did not let us in.
+                        source @ berth_provision::Error::JumpHost { .. } => {
+                            Error::provision(&opened.record.name)(source)
+                        }
+                        source => Error::NoAnswer {
+                            machine: opened.record.name.clone(),
+                            deadline: boot_deadline,
+                            last: source.to_string(),
+                            console: opened.console_tail(),
+                        },
                     })
                 }
                 died = death(opened) => Err(Error::driver(&opened.record.name)(died)),
@@ -203,8 +209,7 @@ async fn death(opened: &Opened) -> berth_driver_api::Error {
 
 /// Writes the machine's part of ssh's configuration.
 pub(super) async fn write_ssh_config(opened: &Opened) -> Result<()> {
-    let address = opened.address().await?;
-    let block = ssh_config::block(&opened.record.name, &opened.folder, &address);
+    let block = ssh_config::block(&opened.record.name, &opened.target().await?);
     Ok(store::write_private(
         &opened.folder.ssh_config(),
         block.as_bytes(),

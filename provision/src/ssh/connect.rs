@@ -11,12 +11,13 @@ use russh::keys::agent::client::AgentClient;
 use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::process::Child;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::client::{Banner, Client, Ended, config};
 use super::known_hosts::Pinned;
-use super::{Key, Target, host_and_port};
+use super::{Key, Target, host_and_port, jump};
 use crate::{Error, Result};
 
 /// How long a server may take to greet. A forwarded port accepts before its guest listens, and then nothing
@@ -28,33 +29,29 @@ const HANDSHAKE: Duration = Duration::from_secs(60);
 /// OpenSSH ends the connection after six attempts.
 const AGENT_KEYS: usize = 5;
 
-/// A connection that is logged in, and the hops that carry it.
+/// A connection that is logged in, and the program that carries it, if it goes over other hosts.
 pub(super) struct Connected {
     pub(super) handle: Handle<Client>,
-    pub(super) hops: Vec<Handle<Client>>,
+    pub(super) carrier: Option<Child>,
     pub(super) ended: watch::Receiver<Option<String>>,
 }
 
-/// One server on the way, or at the end of it.
-struct Stop {
-    host: String,
-    port: u16,
-    user: String,
-    known_hosts: PathBuf,
+/// A target with what its files hold, read once.
+struct Stop<'a> {
+    target: &'a Target,
     recorded_name: String,
     pinned: Pinned,
     login: Login,
 }
 
-/// What to log in with, read once.
-#[derive(Clone)]
+/// What to log in with.
 enum Login {
     Key(Arc<PrivateKey>, PathBuf),
     Agent,
 }
 
 /// Why one attempt failed.
-enum Failed {
+pub(super) enum Failed {
     /// The cause may pass.
     Passing(String),
     /// It will not.
@@ -64,11 +61,11 @@ enum Failed {
 pub(super) async fn connect(target: &Target, deadline: Duration) -> Result<Connected> {
     let started = Instant::now();
     let end = started + deadline;
-    let stops = stops(target).await?;
+    let stop = Stop::read(target).await?;
     let mut pause = Duration::from_millis(100);
     let mut greeting = FIRST_GREETING;
     loop {
-        let attempt = timeout_at(end, attempt(&stops, greeting)).await;
+        let attempt = timeout_at(end, attempt(&stop, greeting)).await;
         let last = match attempt {
             Ok(Ok(connected)) => return Ok(connected),
             Ok(Err(Failed::Final(error))) => return Err(error),
@@ -94,41 +91,6 @@ pub(super) async fn connect(target: &Target, deadline: Duration) -> Result<Conne
     }
 }
 
-async fn stops(target: &Target) -> Result<Vec<Stop>> {
-    let login = match &target.key {
-        Key::File(path) => Login::read(path.clone()).await?,
-        Key::Agent => Login::Agent,
-    };
-    let mut stops = Vec::new();
-    for hop in &target.jump {
-        let known_hosts = hop.known_hosts.as_ref().unwrap_or(&target.known_hosts);
-        let recorded_name = host_and_port(&hop.host, hop.port);
-        stops.push(Stop {
-            pinned: Pinned::read(known_hosts, &recorded_name).await?,
-            host: hop.host.clone(),
-            port: hop.port,
-            user: hop.user.clone().unwrap_or_else(|| target.user.clone()),
-            known_hosts: known_hosts.clone(),
-            recorded_name,
-            login: match &hop.key {
-                Some(path) => Login::read(path.clone()).await?,
-                None => login.clone(),
-            },
-        });
-    }
-    let recorded_name = target.recorded_name();
-    stops.push(Stop {
-        pinned: Pinned::read(&target.known_hosts, &recorded_name).await?,
-        host: target.host.clone(),
-        port: target.port,
-        user: target.user.clone(),
-        known_hosts: target.known_hosts.clone(),
-        recorded_name,
-        login,
-    });
-    Ok(stops)
-}
-
 impl Login {
     async fn read(path: PathBuf) -> Result<Self> {
         let text = tokio::fs::read_to_string(&path)
@@ -148,34 +110,25 @@ impl Login {
     }
 }
 
-async fn attempt(stops: &[Stop], greeting: Duration) -> Result<Connected, Failed> {
-    let mut hops: Vec<Handle<Client>> = Vec::new();
-    for (position, stop) in stops.iter().enumerate() {
-        let (handle, ended) = match hops.last() {
-            None => {
-                let stream = greeted(&stop.host, stop.port, greeting).await?;
-                handshake(stop, stream).await?
-            }
-            Some(hop) => {
-                let port = u32::from(stop.port);
-                let opening = hop.channel_open_direct_tcpip(&*stop.host, port, "127.0.0.1", 0);
-                let channel = timeout(HANDSHAKE, opening)
-                    .await
-                    .map_err(|_| Failed::Passing("the jump host does not answer".into()))?
-                    .map_err(|error| Failed::Passing(format!("through the jump host: {error}")))?;
-                handshake(stop, channel.into_stream()).await?
-            }
-        };
-        if position + 1 == stops.len() {
-            return Ok(Connected {
-                handle,
-                hops,
-                ended,
-            });
-        }
-        hops.push(handle);
+async fn attempt(stop: &Stop<'_>, greeting: Duration) -> Result<Connected, Failed> {
+    let Target {
+        host, port, jump, ..
+    } = stop.target;
+    if jump.is_empty() {
+        let (handle, ended) = handshake(stop, greeted(host, *port, greeting).await?).await?;
+        return Ok(Connected {
+            handle,
+            carrier: None,
+            ended,
+        });
     }
-    Err(Failed::Passing("there is nowhere to connect to".into()))
+    let (passage, carrier) = jump::pass(jump, host, *port).await?;
+    let (handle, ended) = handshake(stop, passage).await?;
+    Ok(Connected {
+        handle,
+        carrier: Some(carrier),
+        ended,
+    })
 }
 
 /// A TCP connection without delays.
@@ -206,7 +159,7 @@ async fn greeted(host: &str, port: u16, within: Duration) -> Result<TcpStream, F
 
 type Answered = (Handle<Client>, watch::Receiver<Option<String>>);
 
-async fn handshake<S>(stop: &Stop, stream: S) -> Result<Answered, Failed>
+async fn handshake<S>(stop: &Stop<'_>, stream: S) -> Result<Answered, Failed>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -229,7 +182,20 @@ where
     }
 }
 
-impl Stop {
+impl<'a> Stop<'a> {
+    async fn read(target: &'a Target) -> Result<Self> {
+        let recorded_name = target.recorded_name();
+        Ok(Stop {
+            target,
+            pinned: Pinned::read(&target.known_hosts, &recorded_name).await?,
+            recorded_name,
+            login: match &target.key {
+                Key::File(path) => Login::read(path.clone()).await?,
+                Key::Agent => Login::Agent,
+            },
+        })
+    }
+
     fn why(&self, ended: Ended) -> Failed {
         let offered = match ended {
             Ended::WrongHostKey(offered) => offered,
@@ -240,7 +206,7 @@ impl Stop {
             }) => format!("only keys of the types {}", theirs.join(", ")),
             Ended::Ssh(error @ russh::Error::NoCommonAlgo { .. }) => {
                 return Failed::Final(Error::Refused {
-                    host: self.host.clone(),
+                    host: self.target.host.clone(),
                     what: "a connection".into(),
                     detail: error.to_string(),
                 });
@@ -249,7 +215,7 @@ impl Stop {
         };
         Failed::Final(Error::HostKeyMismatch {
             host: self.recorded_name.clone(),
-            known_hosts: self.known_hosts.clone(),
+            known_hosts: self.target.known_hosts.clone(),
             offered,
         })
     }
@@ -262,7 +228,7 @@ impl Stop {
                     false => None,
                 };
                 let key = PrivateKeyWithHashAlg::new(key.clone(), hash);
-                let outcome = handle.authenticate_publickey(&*self.user, key).await;
+                let outcome = handle.authenticate_publickey(&*self.target.user, key).await;
                 match outcome.map_err(passing)? {
                     AuthResult::Success => return Ok(()),
                     AuthResult::Failure { .. } => format!("the key {}", path.display()),
@@ -282,8 +248,8 @@ impl Stop {
             }));
         }
         Err(Failed::Final(Error::KeyRejected {
-            host: host_and_port(&self.host, self.port),
-            user: self.user.clone(),
+            host: host_and_port(&self.target.host, self.target.port),
+            user: self.target.user.clone(),
             key,
             banner,
         }))
@@ -314,7 +280,8 @@ impl Stop {
                 (true, None) => *rsa_hash.insert(best_rsa_hash(handle).await?),
             };
             tried += 1;
-            let attempt = handle.authenticate_publickey_with(&*self.user, key, hash, &mut agent);
+            let attempt =
+                handle.authenticate_publickey_with(&*self.target.user, key, hash, &mut agent);
             match attempt.await {
                 Ok(AuthResult::Success) => return Ok(None),
                 Ok(AuthResult::Failure { .. }) => {}

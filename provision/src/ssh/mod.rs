@@ -4,6 +4,7 @@ mod client;
 mod connect;
 mod exec;
 mod files;
+mod jump;
 mod keys;
 mod known_hosts;
 mod overflow;
@@ -14,12 +15,11 @@ mod stream;
 use std::path::PathBuf;
 
 pub use exec::Output;
+pub use jump::{Hop, jump_arguments};
 pub use keys::{HostKey, KeyPair, fingerprint, generate_key, learn_host_key};
 pub use quote::quote;
 pub use session::Session;
 pub use stream::Stream;
-
-use crate::{Error, Result};
 
 /// Where a machine's SSH server is, who we are to it, and how we know that it is the right one.
 #[derive(Debug, Clone)]
@@ -59,91 +59,9 @@ pub enum Key {
     Agent,
 }
 
-/// A host on the way. Its host key is looked up in the same known_hosts file as the machine's, and the same key is
-/// offered to it, unless it says otherwise.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hop {
-    /// Host name or IP address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// The user to log in as; the machine's if not given.
-    pub user: Option<String>,
-    /// The known_hosts file that records the hop, if it is not the machine's.
-    pub known_hosts: Option<PathBuf>,
-    /// The key file for the hop, if it is not the machine's.
-    pub key: Option<PathBuf>,
-}
-
-impl std::str::FromStr for Hop {
-    type Err = Error;
-
-    /// Reads `[user@]host[:port]`, where an IPv6 address with a port stands in brackets.
-    fn from_str(text: &str) -> Result<Self> {
-        let wrong = || Error::Hop { hop: text.into() };
-        let (user, address) = match text.rsplit_once('@') {
-            Some((user, address)) => (Some(user.to_owned()), address),
-            None => (None, text),
-        };
-        let (host, port) = if let Some(rest) = address.strip_prefix('[') {
-            let (host, port) = rest.split_once(']').ok_or_else(wrong)?;
-            (host, port.strip_prefix(':').unwrap_or("22"))
-        } else if address.matches(':').count() == 1 {
-            address.split_once(':').ok_or_else(wrong)?
-        } else {
-            (address, "22")
-        };
-        let bad = |word: &str| word.is_empty() || word.contains(|c: char| c.is_whitespace());
-        if bad(host) || user.as_deref().is_some_and(bad) || host.starts_with('-') {
-            return Err(wrong());
-        }
-        Ok(Hop {
-            host: host.to_owned(),
-            port: port.parse().map_err(|_| wrong())?,
-            user,
-            known_hosts: None,
-            key: None,
-        })
-    }
-}
-
 pub(crate) fn host_and_port(host: &str, port: u16) -> String {
     match port {
         22 => host.to_owned(),
         port => format!("[{host}]:{port}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hops_are_read() {
-        let read = |text: &str| -> (Option<String>, String, u16) {
-            let hop: Hop = text.parse().unwrap();
-            (hop.user, hop.host, hop.port)
-        };
-        assert_eq!(read("gate"), (None, "gate".into(), 22));
-        assert_eq!(
-            read("me@gate:2222"),
-            (Some("me".into()), "gate".into(), 2222)
-        );
-        assert_eq!(read("[::1]:23"), (None, "::1".into(), 23));
-        assert_eq!(
-            read("me@fe80::1"),
-            (Some("me".into()), "fe80::1".into(), 22)
-        );
-        for bad in [
-            "",
-            "@gate",
-            "gate:",
-            "gate:x",
-            "a b",
-            "[::1",
-            "-oProxyCommand=x",
-        ] {
-            assert!(bad.parse::<Hop>().is_err(), "{bad}");
-        }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use russh::client::{Handle, Msg};
 use russh::{Channel, ChannelOpenFailure, Disconnect};
+use tokio::process::Child;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
@@ -27,8 +28,8 @@ pub struct Session {
 
 struct Inner {
     handle: Handle<Client>,
-    /// Kept for as long as the connection that they carry.
-    _hops: Vec<Handle<Client>>,
+    /// Kept for as long as the connection that it carries.
+    _carrier: Option<Child>,
     ended: watch::Receiver<Option<String>>,
     sessions: Arc<Semaphore>,
     host: String,
@@ -50,13 +51,13 @@ impl Session {
     pub async fn connect(target: &Target, deadline: Duration) -> Result<Self> {
         let Connected {
             handle,
-            hops,
+            carrier,
             ended,
         } = connect(target, deadline).await?;
         Ok(Session {
             inner: Arc::new(Inner {
                 handle,
-                _hops: hops,
+                _carrier: carrier,
                 ended,
                 sessions: Arc::new(Semaphore::new(SESSIONS)),
                 host: host_and_port(&target.host, target.port),

@@ -51,6 +51,12 @@ impl Sshd {
                     option("mute", "runs, but never answers"),
                     option("stubborn", "does not shut down when asked"),
                     option("frail", "dies the first time that it boots"),
+                    OptionSpec {
+                        name: "jump".into(),
+                        kind: OptionKind::Text,
+                        default: String::new(),
+                        help: "hosts on the way there, with commas".into(),
+                    },
                 ],
             },
         }
@@ -225,7 +231,10 @@ impl Driver for Sshd {
                 .ok()
                 .flatten()
                 .map_or_else(|| "root".into(), |user| user.name),
-            jump: Vec::new(),
+            jump: match machine.spec.option("jump", "") {
+                "" => Vec::new(),
+                jump => jump.split(',').map(str::to_owned).collect(),
+            },
             own: None,
         })
     }
