@@ -28,6 +28,13 @@ done
 echo 'user = "nobody"
 group = "nogroup"' > etc/qemu.conf
 echo 'auth_unix_rw = "none"' > etc/libvirtd.conf
+mkdir -p ssh /root/.ssh /run/sshd; chmod 700 ssh
+ssh-keygen -q -t ed25519 -N '' -f ssh/id_ed25519
+cp ssh/id_ed25519.pub ssh/authorized_keys
+echo "[127.0.0.1]:$SSH_PORT $(cat ssh/id_ed25519.pub)" > ssh/known_hosts
+mount --bind ssh /root/.ssh
+/usr/sbin/sshd -f /dev/null -h /root/.ssh/id_ed25519 -o ListenAddress=127.0.0.1:$SSH_PORT -o PidFile=/run/sshd.pid \
+    -o UsePAM=no -o PermitRootLogin=yes
 virtlogd --daemon
 libvirtd --daemon
 echo "<network><name>default</name><forward mode='nat'/><bridge name='virbr0' stp='off' delay='0'/>
@@ -37,6 +44,9 @@ virsh -q net-define net.xml
 touch made
 cat
 "#;
+
+/// Of the namespaces' own loopback.
+const SSH_PORT: u16 = 2222;
 
 #[test]
 #[ignore = "boots VMs; cargo xtask test runs it"]
@@ -59,14 +69,27 @@ fn a_machine_on_the_computers_nat_network() {
     );
     assert_eq!(run("$BERTH ip nat").text().split('.').next(), Some("192"));
 
-    // Another machine stands on the image that is there already; it is not started.
-    let second = run("timeout --signal=INT 20 $BERTH create second --image debian-13-docker").run();
+    // The same libvirt as another computer's, by SSH: the image is there already, the engine is reached through it.
+    let far = run(&format!(
+        "$BERTH create far --timings -o uri=qemu+ssh://root@127.0.0.1:{SSH_PORT}/system --image {}",
+        image("debian-13-docker")
+    ))
+    .deadline(BOOT)
+    .ok();
+    println!("{}", far.stderr);
     assert!(
-        !second.stderr.contains("Uploading the image"),
+        !far.stderr.contains("Uploading the image"),
         "{}",
-        second.stderr
+        far.stderr
     );
-    run("$BERTH rm --yes --force second").ok();
+    let way = run("cat home/.local/share/berth/machines/far/ssh_config").text();
+    assert!(
+        way.contains(&format!("127.0.0.1:{SSH_PORT}")) || way.contains(&format!("-p {SSH_PORT}")),
+        "{way}"
+    );
+    run("docker --context far version").ok();
+    assert_eq!(run("$BERTH ssh far -- cat /etc/hostname").text(), "far");
+    run("$BERTH rm --yes --force far").ok();
     let volumes = run("virsh -q vol-list default").text();
     assert_eq!(volumes.matches(" berth-image-").count(), 4, "{volumes}");
     // Credentials are QEMU's alone, and in nobody's XML.
@@ -80,8 +103,6 @@ fn a_machine_on_the_computers_nat_network() {
     run("$BERTH rm --yes nat").ok();
     assert_eq!(run("virsh -q list --all --name").text(), "");
     assert_eq!(run("virsh -q vol-list default").text(), "");
-    // The guest gave its lease back when it was shut down.
-    assert_eq!(run("virsh -q net-dhcp-leases default").text(), "");
     let left = run("find etc/qemu lib/qemu -name '*nat*'").text();
     assert_eq!(left, "");
     system.finish();
@@ -104,6 +125,7 @@ impl System {
             .current_dir(host.scratch())
             .env("LIBVIRT_DEFAULT_URI", "qemu:///system")
             .env("TMPDIR", host.scratch())
+            .env("SSH_PORT", SSH_PORT.to_string())
             .stdin(Stdio::piped());
         let namespaces = command.spawn().unwrap();
         let system = System { host, namespaces };
@@ -134,7 +156,7 @@ impl System {
     fn finish(mut self) {
         self.run("virsh -q net-destroy default").ok();
         let pid = self.namespaces.id();
-        for daemon in ["libvirtd", "virtlogd"] {
+        for daemon in ["libvirtd", "virtlogd", "sshd"] {
             end_daemon(Path::new(&format!("/proc/{pid}/root/run/{daemon}.pid")));
         }
         drop(self.namespaces.stdin.take());
