@@ -170,7 +170,7 @@ pub(crate) fn info() -> Info {
                 "network",
                 choice(&["auto", "user", "passt", "network:", "bridge:"]),
                 "auto",
-                "user: QEMU's own; passt: faster, needs passt and libvirt 9.2; network:NAME: one of libvirt's; \
+                "user: QEMU's own; passt: faster, needs passt and a libvirt that knows it; network:NAME: one of libvirt's; \
                  bridge:NAME; auto: user in a session, network:default else",
             ),
             option(
