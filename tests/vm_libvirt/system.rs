@@ -2,15 +2,14 @@
 //! this computer's network nor its libvirt, if it has one, is touched.
 
 use std::fs;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use crate::plugin;
 use crate::vm::{ANSWER, BOOT, Host, Run, assert_nothing_left, eventually, image};
-use crate::{end_daemon, plugin};
 
 /// In the namespaces: libvirt's folders are the test's own, and /dev has what libvirt makes VMs with, but no /dev/kvm
 /// (the one of the computer that this was written on cannot run a kernel, and libvirt looks at it for seconds in every
-/// call). Ends when its standard input does.
+/// call). It is the first process of its namespace: when its standard input ends it does, and all others with it.
 const NAMESPACES: &str = r#"
 ip link set lo up
 mkdir -p dev etc lib cache log plugins
@@ -121,6 +120,7 @@ impl System {
         let mut command = Command::new("unshare");
         command
             .args(["--net", "--mount", "--propagation", "private"])
+            .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
             .args(["bash", "-euo", "pipefail", "-c", NAMESPACES])
             .current_dir(host.scratch())
             .env("LIBVIRT_DEFAULT_URI", "qemu:///system")
@@ -145,20 +145,23 @@ impl System {
             self.host.docker_folder().display()
         );
         self.host
-            .run("nsenter", "--net --mount --target")
-            .arg(self.namespaces.id().to_string())
+            .run("nsenter", "--net --mount --pid --target")
+            .arg(self.first_process())
             .arg("--wdns=".to_owned() + &scratch.display().to_string())
             .args(["bash", "-euc", line])
             .env("PATH", path)
             .env("LIBVIRT_DEFAULT_URI", "qemu:///system")
     }
 
+    /// The child of unshare(1), which itself stays in the namespace of processes that it was started in.
+    fn first_process(&self) -> String {
+        let id = self.namespaces.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        children.trim().to_owned()
+    }
+
     fn finish(mut self) {
         self.run("virsh -q net-destroy default").ok();
-        let pid = self.namespaces.id();
-        for daemon in ["libvirtd", "virtlogd", "sshd"] {
-            end_daemon(Path::new(&format!("/proc/{pid}/root/run/{daemon}.pid")));
-        }
         drop(self.namespaces.stdin.take());
         self.namespaces.wait().unwrap();
         assert_nothing_left(&self.host);
