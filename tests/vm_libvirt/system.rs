@@ -41,7 +41,9 @@ echo "<network><name>default</name><forward mode='nat'/><bridge name='virbr0' st
 </ip></network>" > net.xml
 virsh -q net-define net.xml
 touch made
+# Not the last command, which would take the place of the shell that reaps the daemons' orphans.
 cat
+:
 "#;
 
 /// Of the namespaces' own loopback.
