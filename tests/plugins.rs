@@ -217,6 +217,8 @@ Options of driver sshd (-o KEY=VALUE, or the variable):
           does not shut down when asked [default: false] [env: BERTH_SSHD_STUBBORN]
   -o frail=true|false
           dies the first time that it boots [default: false] [env: BERTH_SSHD_FRAIL]
+  -o jump=text
+          hosts on the way there, with commas [env: BERTH_SSHD_JUMP]
 
 "#]]
     );

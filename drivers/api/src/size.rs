@@ -12,6 +12,14 @@ const LEAST_MEMORY: u64 = 256 << 20;
 /// # Errors
 /// [`Error::InvalidOption`].
 pub fn check(machine: &Machine) -> Result<()> {
+    check_on(machine, host_memory())
+}
+
+/// As [`check`], for machines on a computer with that much memory, in bytes, if it is known.
+///
+/// # Errors
+/// [`Error::InvalidOption`].
+pub fn check_on(machine: &Machine, host_memory: Option<u64>) -> Result<()> {
     let spec = &machine.spec;
     if spec.memory < LEAST_MEMORY {
         return Err(refuse(
@@ -20,7 +28,7 @@ pub fn check(machine: &Machine) -> Result<()> {
             format!("is less than {}", mib(LEAST_MEMORY)),
         ));
     }
-    if let Some(host) = host_memory().filter(|host| spec.memory > *host) {
+    if let Some(host) = host_memory.filter(|host| spec.memory > *host) {
         return Err(refuse(
             "memory",
             mib(spec.memory),

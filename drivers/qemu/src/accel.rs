@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 /// What a machine's CPUs are run by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Accelerator {
+pub enum Accelerator {
     /// Linux's hypervisor.
     Kvm,
     /// macOS's hypervisor.
@@ -27,7 +27,7 @@ pub(crate) enum Accelerator {
 
 impl Accelerator {
     /// The word of `-o accel=` and of `-accel`.
-    pub(crate) fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Accelerator::Kvm => "kvm",
             Accelerator::Hvf => "hvf",
@@ -36,7 +36,7 @@ impl Accelerator {
     }
 
     /// The accelerator of that word; `None` for `auto`.
-    pub(crate) fn named(word: &str) -> Option<Accelerator> {
+    pub fn named(word: &str) -> Option<Accelerator> {
         [Accelerator::Kvm, Accelerator::Hvf, Accelerator::Tcg]
             .into_iter()
             .find(|accelerator| accelerator.word() == word)
@@ -45,15 +45,16 @@ impl Accelerator {
 
 /// An accelerator, and why this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Verdict {
-    pub(crate) accelerator: Accelerator,
+pub struct Verdict {
+    /// What runs machines.
+    pub accelerator: Accelerator,
     /// One line for people.
-    pub(crate) reason: String,
+    pub reason: String,
 }
 
 impl Verdict {
     /// The user's own choice.
-    pub(crate) fn chosen(accelerator: Accelerator) -> Verdict {
+    pub fn chosen(accelerator: Accelerator) -> Verdict {
         Verdict {
             accelerator,
             reason: format!("-o accel={}", accelerator.word()),
@@ -68,8 +69,8 @@ impl Verdict {
     }
 }
 
-/// Decides for guests of `arch` that `program` is to run.
-pub(crate) async fn decide(program: &Path, arch: &str, cache: &Path) -> Verdict {
+/// Decides for guests of `arch` that the QEMU `program` is to run. What a trial costs is kept in the folder `cache`.
+pub async fn decide(program: &Path, arch: &str, cache: &Path) -> Verdict {
     let host = std::env::consts::ARCH;
     if arch != host {
         return Verdict::software(format!("the guest is {arch} and this computer is {host}"));
@@ -93,7 +94,10 @@ pub(crate) async fn decide(program: &Path, arch: &str, cache: &Path) -> Verdict 
 }
 
 /// Opens `/dev/kvm` as QEMU does.
-pub(crate) fn open_device() -> io::Result<()> {
+///
+/// # Errors
+/// Why it cannot be opened.
+pub fn open_device() -> io::Result<()> {
     fs::OpenOptions::new()
         .read(true)
         .write(true)

@@ -8,7 +8,7 @@
 //! QEMU outlives the berth that started it. Whether it lives is told by its lock on the pid file, so no berth has to
 //! stay, and one that comes later can watch, stop or kill it.
 
-mod accel;
+pub mod accel;
 mod agent;
 mod check;
 mod command_line;

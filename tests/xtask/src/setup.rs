@@ -31,6 +31,16 @@ const TEST_TOOLS: &[(&str, &str)] = &[
     ("/usr/bin/bsdtar", "libarchive-tools"),
 ];
 
+/// What only the tests with VMs need beside them: libvirt, its headers, and what its networks are made of.
+const VM_TEST_TOOLS: &[(&str, &str)] = &[
+    ("/usr/bin/pkg-config", "pkg-config"),
+    ("/usr/include/libvirt/libvirt.h", "libvirt-dev"),
+    ("/usr/sbin/libvirtd", "libvirt-daemon"),
+    ("/usr/bin/virsh", "libvirt-clients"),
+    ("/usr/sbin/dnsmasq", "dnsmasq-base"),
+    ("/usr/sbin/iptables", "iptables"),
+];
+
 /// What is kept between runs.
 pub struct Cache {
     folder: PathBuf,
@@ -69,14 +79,22 @@ impl Cache {
 pub fn install(cache: &Cache, berth: &Command) -> Result<()> {
     fs::create_dir_all(&cache.folder).with_context(|| cache.folder.display().to_string())?;
     succeed(Command::new(berth.get_program()).args(["doctor", "--fix", "--yes"]))?;
-    install_test_tools()?;
+    install_packages(TEST_TOOLS)?;
     CLIENTS.fetch(&cache.folder, &cache.folder.join("docker"))?;
     VIRTIOFSD.fetch(&cache.folder, &cache.virtiofsd())?;
     Ok(())
 }
 
-fn install_test_tools() -> Result<()> {
-    let missing: Vec<&str> = TEST_TOOLS
+/// Installs what is missing of what only the tests with VMs need.
+///
+/// # Errors
+/// If something cannot be had.
+pub fn install_for_vms() -> Result<()> {
+    install_packages(VM_TEST_TOOLS)
+}
+
+fn install_packages(tools: &[(&'static str, &'static str)]) -> Result<()> {
+    let missing: Vec<&str> = tools
         .iter()
         .filter(|(program, _)| !Path::new(program).exists())
         .map(|(_, package)| *package)

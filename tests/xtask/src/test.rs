@@ -59,6 +59,15 @@ fn test(parts: &mut Parts, quick: bool) {
     if quick {
         return;
     }
+    let libvirt = parts.part("the libvirt driver", || {
+        setup::install_for_vms()?;
+        let driver = "-p berth-driver-libvirt --features libvirt";
+        succeed(&mut cargo(&format!(
+            "clippy {driver} --all-targets -- --deny warnings"
+        )))?;
+        succeed(&mut cargo(&format!("test {driver} --no-fail-fast")))?;
+        succeed(&mut cargo(&format!("build {driver}")))
+    });
     let built = parts.part("images", || {
         let mut build = berth()?;
         build
@@ -66,7 +75,7 @@ fn test(parts: &mut Parts, quick: bool) {
             .args(IMAGES.split(' '));
         succeed(cache.tell(&mut build))
     });
-    if built {
+    if built && libvirt {
         parts.part("the whole program with VMs", || {
             let mut tests = cargo("test --no-fail-fast --test vm_* --");
             tests.args(["--ignored", "--test-threads=1", "--show-output"]);

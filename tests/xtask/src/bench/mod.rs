@@ -6,6 +6,7 @@ mod cli;
 mod cold;
 mod first;
 mod idle;
+mod libvirt;
 mod mounts;
 mod provision;
 mod pull;
@@ -61,6 +62,11 @@ const BENCHES: &[Bench] = &[
         name: "uml",
         about: "User Mode Linux against software emulation and the host",
         run: uml::run,
+    },
+    Bench {
+        name: "libvirt",
+        about: "a create by libvirt against the QEMU driver's",
+        run: libvirt::run,
     },
     Bench {
         name: "idle",

@@ -1,0 +1,362 @@
+//! A machine as libvirt's domain XML (libvirt.org/formatdomain.html).
+
+use std::path::PathBuf;
+
+use berth_driver_api::{BootImage, Machine, mac};
+use berth_driver_qemu::accel::Accelerator;
+
+use crate::mark::Mark;
+use crate::options::{BootKind, Cpu, Network};
+use crate::record::Record;
+use crate::xml::Element;
+
+/// QEMU's arguments in domain XML (libvirt.org/drvqemu.html).
+const QEMU_NAMESPACE: &str = "http://libvirt.org/schemas/domain/qemu/1.0";
+
+/// Where the network card goes that libvirt does not know of: far from where it puts its own.
+const USER_CARD_SLOT: &str = "0x10";
+
+/// The files that a machine consists of, where its hypervisor finds them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Files {
+    /// The overlay.
+    pub(crate) disk: String,
+    /// The seed, a raw disk.
+    pub(crate) seed: Option<String>,
+    /// The kernel and the initrd that go with it, for direct boot.
+    pub(crate) kernel: Option<String>,
+    pub(crate) initrd: Option<String>,
+    /// Credentials by name, and the files that hold them.
+    pub(crate) credentials: Vec<(String, String)>,
+    /// What the guest writes to; only where berth can read what the hypervisor wrote.
+    pub(crate) outputs: Option<Outputs>,
+}
+
+/// Files that the guest writes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outputs {
+    /// The serial console.
+    pub(crate) console: PathBuf,
+    /// What the guest says when it is up.
+    pub(crate) ready: PathBuf,
+}
+
+/// The domain's name: one that other tools show, and that no other machine has.
+pub(crate) fn name(machine: &Machine) -> String {
+    let id = machine.id.simple().to_string();
+    format!("berth-{}-{}", machine.name, id.get(..8).unwrap_or(&id))
+}
+
+/// The kind of domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// QEMU's.
+    Qemu,
+    /// libvirt's driver for tests, which runs nothing.
+    Test,
+}
+
+/// The whole domain.
+pub(crate) fn describe(
+    machine: &Machine,
+    image: &BootImage,
+    record: &Record,
+    files: &Files,
+    kind: Kind,
+) -> Element {
+    let domain = Domain {
+        machine,
+        image,
+        record,
+        files,
+        x86: image.arch == "x86_64",
+    };
+    match kind {
+        Kind::Qemu => domain.qemu(),
+        Kind::Test => domain.test(),
+    }
+}
+
+struct Domain<'a> {
+    machine: &'a Machine,
+    image: &'a BootImage,
+    record: &'a Record,
+    files: &'a Files,
+    x86: bool,
+}
+
+impl Domain<'_> {
+    fn qemu(&self) -> Element {
+        let kind = match self.record.accelerator {
+            Accelerator::Kvm => "kvm",
+            Accelerator::Hvf => "hvf",
+            Accelerator::Tcg => "qemu",
+        };
+        let domain = self.identity(kind);
+        let domain = if self.record.network == Network::User {
+            domain.with("xmlns:qemu", QEMU_NAMESPACE)
+        } else {
+            domain
+        };
+        domain
+            .children(self.credentials())
+            .child(self.os())
+            .child(self.features())
+            .child(self.cpu())
+            .children(self.x86.then(|| Element::new("genid")))
+            .child(Element::new("on_crash").text("destroy"))
+            .child(self.devices())
+            .children(self.user_network())
+    }
+
+    /// As much as libvirt's test driver takes.
+    fn test(&self) -> Element {
+        let kind = Element::new("type").text("hvm");
+        self.identity("test")
+            .child(Element::new("os").child(kind))
+            .child(Element::new("devices").child(self.disk()))
+    }
+
+    fn identity(&self, kind: &str) -> Element {
+        let machine = self.machine;
+        let memory = (machine.spec.memory >> 20) << 10;
+        Element::new("domain")
+            .with("type", kind)
+            .child(Element::new("name").text(name(machine)))
+            .child(Element::new("uuid").text(machine.id))
+            .child(Element::new("title").text(format_args!("berth machine {}", machine.name)))
+            .child(Element::new("metadata").child(Mark::of(machine).element()))
+            .child(Element::new("memory").with("unit", "KiB").text(memory))
+            .child(Element::new("vcpu").text(machine.spec.cpus))
+    }
+
+    /// By files of QEMU's configuration device, which libvirt lets its QEMU read and nobody else: neither the XML nor
+    /// a command line has their content.
+    fn credentials(&self) -> Option<Element> {
+        let entries = self.files.credentials.iter().map(|(name, file)| {
+            Element::new("entry")
+                .with("name", format_args!("opt/io.systemd.credentials/{name}"))
+                .with("file", file)
+        });
+        (!self.files.credentials.is_empty()).then(|| {
+            Element::new("sysinfo")
+                .with("type", "fwcfg")
+                .children(entries)
+        })
+    }
+
+    fn os(&self) -> Element {
+        let kind = Element::new("type")
+            .with("arch", &self.image.arch)
+            .with("machine", &self.record.machine_type)
+            .text("hvm");
+        let os = match self.record.boot {
+            BootKind::Efi => {
+                let no_secure_boot = Element::new("feature")
+                    .with("enabled", "no")
+                    .with("name", "secure-boot");
+                return Element::new("os")
+                    .with("firmware", "efi")
+                    .child(kind)
+                    .child(Element::new("firmware").child(no_secure_boot));
+            }
+            BootKind::Direct => Element::new("os").child(kind),
+        };
+        let console = if self.x86 { "ttyS0" } else { "ttyAMA0" };
+        // As the QEMU driver: emulation isolates nothing that these guard, and they cost it a fifth.
+        let mitigations = match self.record.accelerator {
+            Accelerator::Tcg => " mitigations=off",
+            _ => "",
+        };
+        let cmdline = self.image.cmdline.as_deref().unwrap_or_default();
+        let line = format!("{cmdline} console={console}{mitigations}");
+        os.children(
+            self.files
+                .kernel
+                .as_ref()
+                .map(|file| Element::new("kernel").text(file)),
+        )
+        .children(
+            self.files
+                .initrd
+                .as_ref()
+                .map(|file| Element::new("initrd").text(file)),
+        )
+        .child(Element::new("cmdline").text(line.trim()))
+    }
+
+    fn features(&self) -> Element {
+        let features = Element::new("features").child(Element::new("acpi"));
+        if !self.x86 {
+            return features;
+        }
+        features
+            .child(Element::new("apic"))
+            .child(Element::new("vmport").with("state", "off"))
+    }
+
+    fn cpu(&self) -> Element {
+        let topology = Element::new("topology")
+            .with("sockets", 1)
+            .with("cores", self.machine.spec.cpus)
+            .with("threads", 1);
+        // What was recorded was read before it was recorded.
+        let cpu = Cpu::parse(&self.record.cpu).unwrap_or(Cpu::Maximum);
+        match cpu {
+            Cpu::Host => Element::new("cpu")
+                .with("mode", "host-passthrough")
+                .child(topology),
+            Cpu::Maximum => Element::new("cpu").with("mode", "maximum").child(topology),
+            Cpu::Model(model, features) => Element::new("cpu")
+                .with("mode", "custom")
+                .with("match", "exact")
+                // What QEMU cannot emulate of a model it leaves out, as it does without libvirt.
+                .with("check", "none")
+                .child(Element::new("model").with("fallback", "forbid").text(model))
+                .child(topology)
+                .children(features.into_iter().map(|(name, wanted)| {
+                    Element::new("feature")
+                        .with("policy", if wanted { "require" } else { "disable" })
+                        .with("name", name)
+                })),
+        }
+    }
+
+    fn devices(&self) -> Element {
+        Element::new("devices")
+            .child(self.disk())
+            .children(self.seed())
+            .child(
+                Element::new("controller")
+                    .with("type", "usb")
+                    .with("model", "none"),
+            )
+            .children(self.network())
+            .children(self.channels())
+            .child(
+                Element::new("rng").with("model", "virtio").child(
+                    Element::new("backend")
+                        .with("model", "random")
+                        .text("/dev/urandom"),
+                ),
+            )
+            // libvirt adds one unless it is told not to; nobody uses it, and every guest would load its module.
+            .child(Element::new("memballoon").with("model", "none"))
+    }
+
+    fn disk(&self) -> Element {
+        let driver = Element::new("driver")
+            .with("name", "qemu")
+            .with("type", "qcow2")
+            .with("discard", "unmap")
+            .with("detect_zeroes", "unmap");
+        disk(driver, &self.files.disk, "vda")
+    }
+
+    fn seed(&self) -> Option<Element> {
+        let file = self.files.seed.as_ref()?;
+        let driver = Element::new("driver")
+            .with("name", "qemu")
+            .with("type", "raw");
+        Some(disk(driver, file, "vdb").child(Element::new("readonly")))
+    }
+
+    fn network(&self) -> Option<Element> {
+        let card = |kind: &str| {
+            Element::new("interface")
+                .with("type", kind)
+                .child(Element::new("mac").with("address", mac(self.machine.id)))
+        };
+        let interface = match &self.record.network {
+            Network::User => return None,
+            Network::Named(name) => {
+                card("network").child(Element::new("source").with("network", name))
+            }
+            Network::Bridge(name) => {
+                card("bridge").child(Element::new("source").with("bridge", name))
+            }
+            Network::Passt => {
+                let range = Element::new("range")
+                    .with("start", self.record.port.unwrap_or_default())
+                    .with("to", 22);
+                card("user")
+                    .child(Element::new("backend").with("type", "passt"))
+                    .child(
+                        Element::new("portForward")
+                            .with("proto", "tcp")
+                            .with("address", "127.0.0.1")
+                            .child(range),
+                    )
+            }
+        };
+        // No boot from the network, so no ROM for it.
+        Some(
+            interface
+                .child(Element::new("model").with("type", "virtio"))
+                .child(Element::new("rom").with("enabled", "no")),
+        )
+    }
+
+    /// QEMU's own network: libvirt has no words for its port forwards, only for passt's.
+    fn user_network(&self) -> Option<Element> {
+        if self.record.network != Network::User {
+            return None;
+        }
+        let port = self.record.port.unwrap_or_default();
+        // A machine's name has neither commas nor blanks.
+        let netdev = format!(
+            "user,id=berthnet0,hostname={},hostfwd=tcp:127.0.0.1:{port}-:22",
+            self.machine.name
+        );
+        let device = format!(
+            "virtio-net-pci,id=berthnic0,netdev=berthnet0,mac={},romfile=,bus=pcie.0,addr={USER_CARD_SLOT}",
+            mac(self.machine.id)
+        );
+        let arguments = ["-netdev", &netdev, "-device", &device]
+            .map(|argument| Element::new("qemu:arg").with("value", argument));
+        Some(Element::new("qemu:commandline").children(arguments))
+    }
+
+    fn channels(&self) -> Vec<Element> {
+        let agent = Element::new("channel").with("type", "unix").child(
+            Element::new("target")
+                .with("type", "virtio")
+                .with("name", "org.qemu.guest_agent.0"),
+        );
+        let Some(outputs) = &self.files.outputs else {
+            return vec![Element::new("serial").with("type", "pty"), agent];
+        };
+        let console = Element::new("source")
+            .with("path", outputs.console.display())
+            .with("append", "on");
+        let ready = Element::new("source").with("path", outputs.ready.display());
+        vec![
+            Element::new("serial").with("type", "file").child(console),
+            agent,
+            Element::new("channel")
+                .with("type", "file")
+                .child(ready)
+                .child(
+                    Element::new("target")
+                        .with("type", "virtio")
+                        .with("name", "dev.berth.ready.0"),
+                ),
+        ]
+    }
+}
+
+fn disk(driver: Element, file: &str, target: &str) -> Element {
+    Element::new("disk")
+        .with("type", "file")
+        .with("device", "disk")
+        .child(driver)
+        .child(Element::new("source").with("file", file))
+        .child(
+            Element::new("target")
+                .with("dev", target)
+                .with("bus", "virtio"),
+        )
+}
+
+#[cfg(test)]
+mod tests;
