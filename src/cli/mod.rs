@@ -15,6 +15,7 @@ mod help;
 mod image;
 mod inspect;
 mod ip;
+mod label;
 mod logs;
 mod ls;
 mod output;
@@ -83,6 +84,7 @@ enum Command {
     Ip(ip::Args),
     Url(url::Args),
     Logs(logs::Args),
+    Label(label::Args),
     Start(power::StartArgs),
     Stop(power::StopArgs),
     Restart(power::RestartArgs),
@@ -213,6 +215,7 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Ip(args) => ip::run(&berth, &args).await,
         Command::Url(args) => url::run(&berth, &args).await,
         Command::Logs(args) => logs::run(&berth, &args).await,
+        Command::Label(args) => label::run(&berth, &args, screen).await,
         Command::Start(args) => power::start(&berth, &args, screen).await,
         Command::Stop(args) => power::stop(&berth, &args, screen).await,
         Command::Restart(args) => power::restart(&berth, &args, screen).await,
