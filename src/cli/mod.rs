@@ -11,9 +11,12 @@ mod each;
 mod engine;
 mod env;
 mod error;
+mod exec;
+mod fleet_args;
 mod help;
 mod image;
 mod inspect;
+mod interrupt;
 mod ip;
 mod label;
 mod logs;
@@ -28,6 +31,7 @@ mod settings;
 mod ssh;
 mod ssh_config;
 mod status;
+mod tally;
 mod template;
 mod up;
 mod upgrade;
@@ -92,6 +96,7 @@ enum Command {
     Rm(rm::Args),
     Ssh(ssh::Args),
     Cp(cp::Args),
+    Exec(exec::Args),
     SshConfig(ssh_config::Args),
     Use(use_::Args),
     Env(env::Args),
@@ -141,6 +146,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     use tracing_subscriber::fmt;
     let supervises = matches!(cli.command, Command::Supervise { .. });
+    let hears_signals = matches!(cli.command, Command::Exec(_));
     let level = match (cli.verbose, supervises) {
         (true, _) => tracing::Level::DEBUG,
         (false, true) => tracing::Level::INFO,
@@ -159,7 +165,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let runtime = builder.enable_all().build()?;
     let screen = Screen::new(cli.quiet_progress);
     let outcome = runtime.block_on(async {
-        if supervises {
+        if supervises || hears_signals {
             return dispatch(cli.command, &screen).await;
         }
         let mut interrupted = std::pin::pin!(interrupted());
@@ -223,6 +229,7 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Rm(args) => rm::run(&berth, &args, screen).await,
         Command::Ssh(args) => ssh::run(&berth, &args).await,
         Command::Cp(args) => cp::run(&berth, &args).await,
+        Command::Exec(args) => exec::run(&berth, &args, screen).await,
         Command::SshConfig(args) => ssh_config::run(&berth, &args),
         Command::Use(args) => use_::run(&berth, &args),
         Command::Env(args) => env::run(&berth, &args).await,

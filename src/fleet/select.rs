@@ -30,6 +30,14 @@ pub struct Selection {
     #[arg(value_name = "NAME", add = clap_complete::engine::ArgValueCandidates::new(candidates))]
     pub names: Vec<String>,
 
+    /// Selectors beside the names.
+    #[command(flatten)]
+    pub filters: Filters,
+}
+
+/// Selectors that pick machines by what they are.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Filters {
     /// Only machines with this label; KEY!=VALUE: without it, KEY: with any value (repeatable: all must hold)
     #[arg(
         short = 'l',
@@ -55,16 +63,23 @@ pub struct Selection {
 impl Selection {
     /// True if the user said nothing at all.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty() && !self.all && !self.filters()
+        self.names.is_empty() && self.filters.is_empty()
     }
 
     /// True if machines are named one by one and nothing else narrows them down.
     pub fn is_names_only(&self) -> bool {
         let patterns = self.names.iter().any(|name| is_pattern(name));
-        !self.names.is_empty() && !patterns && !self.filters()
+        !self.names.is_empty() && !patterns && !self.filters.narrow()
+    }
+}
+
+impl Filters {
+    /// True if the user said nothing at all.
+    pub fn is_empty(&self) -> bool {
+        !self.all && !self.narrow()
     }
 
-    fn filters(&self) -> bool {
+    fn narrow(&self) -> bool {
         !self.labels.is_empty() || self.driver.is_some() || self.state.is_some()
     }
 }
@@ -97,14 +112,14 @@ pub async fn pick(berth: &Berth, selection: &Selection, deadline: Duration) -> R
         true => berth.home.machine_names()?,
         false => named(berth, &selection.names)?,
     };
-    if !selection.labels.is_empty() || selection.driver.is_some() {
+    if !selection.filters.labels.is_empty() || selection.filters.driver.is_some() {
         names.retain(|name| {
             berth
                 .record(name)
-                .is_ok_and(|record| matches(&record, selection))
+                .is_ok_and(|record| matches(&record, &selection.filters))
         });
     }
-    if let Some(state) = &selection.state {
+    if let Some(state) = &selection.filters.state {
         let rows = ask_all(berth, &names, deadline).await;
         names = rows
             .into_iter()
@@ -145,16 +160,11 @@ fn named(berth: &Berth, wanted: &[String]) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn matches(record: &Record, selection: &Selection) -> bool {
-    let labels = selection
-        .labels
-        .iter()
-        .all(|test| test.holds(&record.labels));
-    let driver = selection
-        .driver
-        .as_ref()
-        .is_none_or(|driver| *driver == record.driver);
-    labels && driver
+fn matches(record: &Record, filters: &Filters) -> bool {
+    let labels = filters.labels.iter();
+    let driver = filters.driver.as_ref();
+    labels.into_iter().all(|test| test.holds(&record.labels))
+        && driver.is_none_or(|driver| *driver == record.driver)
 }
 
 /// Machine names for shell completion.
