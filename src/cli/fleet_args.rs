@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::fleet::{Bounds, Stop, default_parallel};
 
 /// The most machines at once that make sense, and the longest time, in seconds.
-const MAX_PARALLEL: u64 = 10_000;
+const MAX_PARALLEL: u64 = 4096;
 const MAX_SECONDS: f64 = 31_536_000.0;
 
 /// How many at once, and for how long.

@@ -12,6 +12,7 @@ mod engine;
 mod env;
 mod error;
 mod exec;
+mod fates;
 mod fleet_args;
 mod help;
 mod image;
@@ -228,7 +229,7 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Kill(args) => power::kill(&berth, &args, screen).await,
         Command::Rm(args) => rm::run(&berth, &args, screen).await,
         Command::Ssh(args) => ssh::run(&berth, &args).await,
-        Command::Cp(args) => cp::run(&berth, &args).await,
+        Command::Cp(args) => cp::run(&berth, &args, screen).await,
         Command::Exec(args) => exec::run(&berth, &args, screen).await,
         Command::SshConfig(args) => ssh_config::run(&berth, &args),
         Command::Use(args) => use_::run(&berth, &args),

@@ -75,7 +75,8 @@ impl Tally {
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut state);
-        if let Some(task) = &self.task {
+        // When all are done the summary comes.
+        if let Some(task) = self.task.as_ref().filter(|_| state.done < self.total) {
             task.tell(state.line(self.total));
         }
     }

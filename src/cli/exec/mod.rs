@@ -1,6 +1,5 @@
 //! `berth exec`
 
-mod fates;
 mod groups;
 mod lines;
 mod records;
@@ -16,11 +15,11 @@ use futures_util::StreamExt;
 use tokio::io::AsyncWrite;
 use tokio::sync::Mutex;
 
-use self::fates::Fates;
 use self::groups::Groups;
 use self::remote::{Remote, variable};
 use self::text::Shown;
 use super::error::{Interrupted, Usage};
+use super::fates::Fates;
 use super::fleet_args::FleetArgs;
 use super::interrupt;
 use super::progress::Screen;

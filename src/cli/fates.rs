@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Error, Result, anyhow};
 
-use super::super::report;
+use super::report;
 use crate::fleet::{Ended, Fate};
 
 /// Of those the summary alone tells: they may be many, and there is nothing more to say.
@@ -65,7 +65,7 @@ impl Fates {
         }
     }
 
-    /// True if the command ended with 0 everywhere.
+    /// True if every machine did well.
     pub fn all_well(&self) -> bool {
         self.by_word.keys().all(|(bad, _)| !bad)
     }
