@@ -433,7 +433,6 @@ fn files_go_to_many_and_come_from_many() {
     world.create(&["db1"]).ok();
     fs::create_dir_all(world.path("site/deep")).unwrap();
     fs::write(world.path("site/deep/page"), "hello").unwrap();
-    // Relative paths start at the login's folder, which machines of this test share: each is given its own.
     let folder = |name: &str| world.file(name, "vm/srv");
     for name in ["web1", "web2", "db1"] {
         fs::create_dir(folder(name)).unwrap();
@@ -483,6 +482,17 @@ fn files_go_to_many_and_come_from_many() {
         ran.stderr.contains("berth: 2 ok; 1 failed: web1 ("),
         "{ran:?}"
     );
+
+    // What is wrong for all is said once.
+    let ran = world.berth(&["cp", "gone", "*:/tmp/x"]).code(1);
+    assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+    world.berth(&["cp", "--all", ":/", "own"]).code(2);
+    // One machine by its name has its time too.
+    let remote = format!("db1:{}", folder("db1").display());
+    world
+        .berth(&["cp", "--timeout", "0.001", "site", &remote])
+        .code(1)
+        .says("not copied within 0.001 s");
 
     world
         .berth(&["cp", "site", ":/tmp/x"])
@@ -565,13 +575,13 @@ exit 2
 berth: name a machine, select some with -l, --driver or --state, or say --all
 $ berth label web1 =x
 exit 2
-berth: --label: "" is not a label's name
+berth: label: "" is not a label's name
 $ berth label web1 -
 exit 2
 berth: label: "-" is neither KEY=VALUE nor KEY-
 $ berth label web1 a!=x
 exit 2
-berth: --label: "a!" is not a label's name
+berth: label: "a!" is not a label's name
 $ berth label web2 a=x
 exit 3
 berth: there is no machine web2

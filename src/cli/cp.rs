@@ -63,9 +63,10 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
     match (side(&args.source), side(&args.destination)) {
         (Side::Here(source), Side::There(name, path)) => {
             if args.names_one(name) {
-                upload(&reachable(berth, name).await?, source, path).await?;
-                return Ok(ExitCode::SUCCESS);
+                let copying = async { upload(&reachable(berth, name).await?, source, path).await };
+                return args.alone(name, copying).await;
             }
+            look(source)?;
             many::run(berth, args, screen, name, async |name: String| {
                 upload(&reachable(berth, &name).await?, source, path).await
             })
@@ -73,9 +74,11 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
         }
         (Side::There(name, path), Side::Here(destination)) => {
             if args.names_one(name) {
-                download(&reachable(berth, name).await?, path, destination).await?;
-                return Ok(ExitCode::SUCCESS);
+                let copying =
+                    async { download(&reachable(berth, name).await?, path, destination).await };
+                return args.alone(name, copying).await;
             }
+            base(path)?;
             many::run(berth, args, screen, name, async |name: String| {
                 let opened = reachable(berth, &name).await?;
                 let folder = destination.join(&name);
@@ -94,6 +97,25 @@ impl Args {
     /// Whether one machine is meant, and by its name.
     fn names_one(&self, name: &str) -> bool {
         self.filters.is_empty() && check_name(name).is_ok()
+    }
+
+    /// One machine's copy, within the time that it has.
+    async fn alone(
+        &self,
+        name: &str,
+        copying: impl Future<Output = Result<()>>,
+    ) -> Result<ExitCode> {
+        match self.fleet.alone() {
+            None => copying.await?,
+            Some(time) => match tokio::time::timeout(time, copying).await {
+                Ok(copied) => copied?,
+                Err(_) => {
+                    let seconds = time.as_secs_f64();
+                    bail!("machine {name}: not copied within {seconds} s")
+                }
+            },
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -114,7 +136,7 @@ fn means_many(name: &str) -> bool {
 
 async fn upload(opened: &Opened, source: &Path, destination: &str) -> Result<()> {
     let source = std::path::absolute(source)?;
-    std::fs::symlink_metadata(&source).with_context(|| source.display().to_string())?;
+    look(&source)?;
     let (folder, base) = split(&source)?;
     let destination = match destination {
         "" => ".",
@@ -155,12 +177,24 @@ async fn upload(opened: &Opened, source: &Path, destination: &str) -> Result<()>
     both_ended(&opened.record.name, pack, unpack).await
 }
 
-async fn download(opened: &Opened, source: &str, destination: &Path) -> Result<()> {
+/// Whether there is something to be sent.
+fn look(source: &Path) -> Result<()> {
+    std::fs::symlink_metadata(source).with_context(|| source.display().to_string())?;
+    Ok(())
+}
+
+/// A path without slashes at its end, and the name that it ends in.
+fn base(source: &str) -> Result<(&str, &str)> {
     let trimmed = source.trim_end_matches('/');
     let base = trimmed.rsplit('/').next().unwrap_or(trimmed);
     if base.is_empty() || base == "." || base == ".." {
         bail!(Usage(format!("{source:?} does not end in a file's name")));
     }
+    Ok((trimmed, base))
+}
+
+async fn download(opened: &Opened, source: &str, destination: &Path) -> Result<()> {
+    let (trimmed, base) = base(source)?;
     let destination = std::path::absolute(destination)?;
     let target = match destination.is_dir() {
         true => destination.join(base),

@@ -25,6 +25,11 @@ pub struct FleetArgs {
 }
 
 impl FleetArgs {
+    /// How long work on one machine alone may take.
+    pub fn alone(&self) -> Option<Duration> {
+        [self.timeout, self.deadline].into_iter().flatten().min()
+    }
+
     /// The bounds that were asked for.
     pub fn bounds(&self, stop: Stop) -> Bounds {
         let most = default_parallel();

@@ -21,6 +21,7 @@ pub struct Capture {
 }
 
 /// A captured stream that is complete.
+#[derive(Default)]
 pub struct Captured {
     memory: Vec<u8>,
     file: Option<std::fs::File>,

@@ -46,7 +46,7 @@ impl FromStr for LabelChange {
 pub fn check_label(key: &str, value: &str) -> Result<()> {
     let refuse = |reason: String| {
         Err(Error::BadRequest {
-            what: "--label".into(),
+            what: "label".into(),
             reason,
         })
     };

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-use super::Outcome;
+use super::run::Outcome;
 use super::text::Shown;
 use crate::fleet::fold;
 
 /// What makes two outcomes the same.
-type Key = (i32, [u8; 32], [u8; 32]);
+type Key = (Option<i32>, [u8; 32], [u8; 32]);
 
 /// Outcomes by what they have in common; of those that are the same, one is kept.
 #[derive(Default)]
@@ -24,11 +24,7 @@ struct Group {
 impl Groups {
     /// Takes an outcome in. One without exit code was told of as an error; what it printed is shown all the same.
     pub fn add(&mut self, outcome: Outcome) {
-        let key = (
-            outcome.rc.unwrap_or(-1),
-            outcome.stdout.digest,
-            outcome.stderr.digest,
-        );
+        let key = (outcome.rc, outcome.stdout.digest, outcome.stderr.digest);
         let name = (outcome.at, outcome.name.clone());
         match self.by_key.get_mut(&key) {
             Some(group) => group.names.push(name),

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::Outcome;
+use super::run::Outcome;
 use super::text::json_string;
 
 /// Prints an array, a record a machine: name, changed, rc, duration in seconds, stdout, stderr, error. Output goes
