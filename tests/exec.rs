@@ -81,7 +81,7 @@ fn machines_that_are_off_or_hang_are_told_of_and_hold_up_nobody() {
     let over = world.path("over").display().to_string();
     let hang = format!("until [ -e {over} ]; do sleep 0.1; done");
     let script = format!("echo here; case $HOME in */web2/*) {hang};; esac");
-    let args = ["exec", "--all", "--timeout", "5", "--", &script];
+    let args = ["exec", "--all", "--timeout", "8", "--", &script];
     let ran = world.berth(&args).code(5);
     assert!(began.elapsed() < Duration::from_secs(20));
     assert_data_eq!(
@@ -100,13 +100,13 @@ here
 exit 5
 berth: machine web1 is stopped
 hint: `berth start web1` starts it
-berth: machine web2: not done within 5 s; what it began may go on there
+berth: machine web2: not done within 8 s; what it began may go on there
 berth: 1 ok; 1 failed: web1; 1 timed out: web2 (TIME)
 
 "#]]
     );
     // The whole run has its time too, and who has no turn in it is not touched.
-    let args = ["exec", "web2", "web3", "--parallel", "1", "--deadline", "3"];
+    let args = ["exec", "web2", "web3", "--parallel", "1", "--deadline", "6"];
     let script = format!("touch $HOME/begun; {hang}");
     let args = [&args[..], &["--", &script]].concat();
     let ran = world.berth(&args).code(5);
@@ -327,12 +327,27 @@ fn ctrl_c_finishes_what_runs_and_begins_no_more() {
     ];
     let begun = |name: &str| world.file(name, "vm/begun").exists();
 
-    let child = world.background(&args);
-    eventually("the first machine's turn", || begun("web1"));
-    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    let err = world.path("err");
+    let interrupted = || {
+        let mut child = world.command(&args);
+        let stderr = fs::File::create(&err).unwrap();
+        let child = child.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+        eventually("the first machine's turn", || begun("web1"));
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+        eventually("Ctrl-C is heard", || {
+            fs::read_to_string(&err).unwrap().contains("Ctrl-C again")
+        });
+        child
+    };
+    let wait = |child: Child| {
+        let mut ran = world.wait(child).code(130);
+        ran.stderr = fs::read_to_string(&err).unwrap();
+        ran
+    };
+
+    let child = interrupted();
     fs::write(&gate, "").unwrap();
-    let ran = world.wait(child).code(130);
+    let ran = wait(child);
     assert_eq!(ran.stdout, "== web1 (1) ==\ndone\n");
     assert_data_eq!(
         told(&ran),
@@ -347,14 +362,10 @@ berth: 1 ok; 1 not begun: web2 (TIME)
 
     fs::remove_file(&gate).unwrap();
     fs::remove_file(world.file("web1", "vm/begun")).unwrap();
-    let child = world.background(&args);
-    eventually("the first machine's turn", || begun("web1"));
+    let child = interrupted();
     let began = Instant::now();
-    for _ in 0..2 {
-        kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
-        std::thread::sleep(Duration::from_millis(300));
-    }
-    let ran = world.wait(child).code(130);
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    let ran = wait(child);
     assert!(began.elapsed() < Duration::from_secs(10));
     assert!(
         ran.stderr
