@@ -1,5 +1,7 @@
 //! `berth cp`
 
+mod many;
+
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
@@ -10,24 +12,38 @@ use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStderr, Command};
 
 use super::error::{NotReady, Usage};
+use super::fleet_args::FleetArgs;
+use super::progress::Screen;
 use super::ssh::{reachable, ssh_command};
 use crate::context::ssh_config;
+use crate::fleet::{Filters, is_pattern};
 use crate::machine::{Berth, Opened, check_name};
 
-/// Copy files and folders to or from a machine, with modes, times and symbolic links
+/// Copy files and folders to or from machines, with modes, times and symbolic links
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A DST that is a folder takes SRC into it; any other DST is what SRC is called there.\n\n\
-                        Examples:\n  berth cp ./site web1:/srv/site\n  berth cp web1:/etc/docker/daemon.json ."
+    after_help = "A DST that is a folder takes SRC into it; any other DST is what SRC is called there. From many \
+                        machines, what NAME has becomes DST/NAME/…, and DST is made if it is missing.\n\
+                        The names of machines that were copied to or from are printed; the exit code is 5 if one \
+                        failed.\n\n\
+                        Examples:\n  berth cp ./site web1:/srv/site\n  berth cp web1:/etc/docker/daemon.json .\n  \
+                        berth cp ./motd 'web*:/etc/motd'\n  berth cp -l role=web ./motd :/etc/motd\n  \
+                        berth cp --all :/etc/docker/daemon.json ./collected"
 )]
 pub struct Args {
-    /// A path, or NAME:PATH
+    /// A path, or NAME:PATH; NAME may be a pattern such as 'web*', or nothing where machines are selected
     #[arg(value_name = "SRC")]
     source: String,
 
     /// A path, or NAME:PATH
     #[arg(value_name = "DST")]
     destination: String,
+
+    #[command(flatten)]
+    filters: Filters,
+
+    #[command(flatten)]
+    fleet: FleetArgs,
 }
 
 /// The last file of an archive that is sent.
@@ -43,33 +59,84 @@ enum Side<'a> {
 }
 
 /// Copies with tar at both ends: one stream, and everything that a file system knows of a file.
-pub async fn run(berth: &Berth, args: &Args) -> Result<ExitCode> {
+pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode> {
     match (side(&args.source), side(&args.destination)) {
         (Side::Here(source), Side::There(name, path)) => {
-            let opened = reachable(berth, name).await?;
-            upload(&opened, source, path).await?;
+            if args.names_one(name) {
+                let copying = async { upload(&reachable(berth, name).await?, source, path).await };
+                return args.alone(name, copying).await;
+            }
+            look(source)?;
+            many::run(berth, args, screen, name, async |name: String| {
+                upload(&reachable(berth, &name).await?, source, path).await
+            })
+            .await
         }
         (Side::There(name, path), Side::Here(destination)) => {
-            let opened = reachable(berth, name).await?;
-            download(&opened, path, destination).await?;
+            if args.names_one(name) {
+                let copying =
+                    async { download(&reachable(berth, name).await?, path, destination).await };
+                return args.alone(name, copying).await;
+            }
+            base(path)?;
+            many::run(berth, args, screen, name, async |name: String| {
+                let opened = reachable(berth, &name).await?;
+                let folder = destination.join(&name);
+                std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+                download(&opened, path, &folder).await
+            })
+            .await
         }
         _ => bail!(Usage(
             "one of SRC and DST is NAME:PATH, the other is a path here".into()
         )),
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+impl Args {
+    /// Whether one machine is meant, and by its name.
+    fn names_one(&self, name: &str) -> bool {
+        self.filters.is_empty() && check_name(name).is_ok()
+    }
+
+    /// One machine's copy, within the time that it has.
+    async fn alone(
+        &self,
+        name: &str,
+        copying: impl Future<Output = Result<()>>,
+    ) -> Result<ExitCode> {
+        match self.fleet.alone() {
+            None => copying.await?,
+            Some(time) => match tokio::time::timeout(time, copying).await {
+                Ok(copied) => copied?,
+                Err(_) => {
+                    let seconds = time.as_secs_f64();
+                    bail!("machine {name}: not copied within {seconds} s")
+                }
+            },
+        }
+        Ok(ExitCode::SUCCESS)
+    }
 }
 
 fn side(text: &str) -> Side<'_> {
     match text.split_once(':') {
-        Some((name, path)) if check_name(name).is_ok() => Side::There(name, path),
+        Some((name, path)) if check_name(name).is_ok() || means_many(name) => {
+            Side::There(name, path)
+        }
         _ => Side::Here(Path::new(text)),
     }
 }
 
+/// Whether what stands before a colon is a pattern for machines' names, or nothing.
+fn means_many(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-*?".contains(c);
+    name.is_empty() || is_pattern(name) && name.chars().all(fits)
+}
+
 async fn upload(opened: &Opened, source: &Path, destination: &str) -> Result<()> {
     let source = std::path::absolute(source)?;
-    std::fs::symlink_metadata(&source).with_context(|| source.display().to_string())?;
+    look(&source)?;
     let (folder, base) = split(&source)?;
     let destination = match destination {
         "" => ".",
@@ -107,15 +174,27 @@ async fn upload(opened: &Opened, source: &Path, destination: &str) -> Result<()>
         .ok_or_else(|| anyhow!("tar has no output"))?;
     let stream: Stdio = stream.try_into()?;
     let unpack = remote(opened, &script)?.stdin(stream).spawn()?;
-    both_ended(pack, unpack).await
+    both_ended(&opened.record.name, pack, unpack).await
 }
 
-async fn download(opened: &Opened, source: &str, destination: &Path) -> Result<()> {
+/// Whether there is something to be sent.
+fn look(source: &Path) -> Result<()> {
+    std::fs::symlink_metadata(source).with_context(|| source.display().to_string())?;
+    Ok(())
+}
+
+/// A path without slashes at its end, and the name that it ends in.
+fn base(source: &str) -> Result<(&str, &str)> {
     let trimmed = source.trim_end_matches('/');
     let base = trimmed.rsplit('/').next().unwrap_or(trimmed);
     if base.is_empty() || base == "." || base == ".." {
         bail!(Usage(format!("{source:?} does not end in a file's name")));
     }
+    Ok((trimmed, base))
+}
+
+async fn download(opened: &Opened, source: &str, destination: &Path) -> Result<()> {
+    let (trimmed, base) = base(source)?;
     let destination = std::path::absolute(destination)?;
     let target = match destination.is_dir() {
         true => destination.join(base),
@@ -144,7 +223,7 @@ async fn download(opened: &Opened, source: &str, destination: &Path) -> Result<(
         .arg(draft.path())
         .stdin(stream)
         .spawn()?;
-    both_ended(pack, unpack).await?;
+    both_ended(&opened.record.name, pack, unpack).await?;
     let arrived = draft.path().join(base);
     if target.is_dir() && !target.is_symlink() {
         return merge(&arrived, &target).await;
@@ -198,7 +277,7 @@ fn split(path: &Path) -> Result<(PathBuf, String)> {
 
 /// Waits for both sides. What they say on standard error may be the guest's words: it is shown without what a terminal
 /// would obey.
-async fn both_ended(mut pack: Child, mut unpack: Child) -> Result<()> {
+async fn both_ended(machine: &str, mut pack: Child, mut unpack: Child) -> Result<()> {
     let (packing, unpacking) = (pack.stderr.take(), unpack.stderr.take());
     let (packed, unpacked, packing, unpacking) = tokio::join!(
         pack.wait(),
@@ -207,15 +286,13 @@ async fn both_ended(mut pack: Child, mut unpack: Child) -> Result<()> {
         last_words(unpacking)
     );
     let (packed, unpacked) = (packed?, unpacked?);
-    for words in [packing, unpacking] {
-        if !words.is_empty() {
-            eprintln!("{words}");
-        }
+    for line in packing.lines().chain(unpacking.lines()) {
+        eprintln!("{machine}: {line}");
     }
     if packed.success() && unpacked.success() {
         return Ok(());
     }
-    bail!("the copy failed (packing: {packed}, unpacking: {unpacked})")
+    bail!("machine {machine}: the copy failed (packing: {packed}, unpacking: {unpacked})")
 }
 
 async fn last_words(stderr: Option<ChildStderr>) -> String {

@@ -11,13 +11,18 @@ mod each;
 mod engine;
 mod env;
 mod error;
+mod exec;
 mod export;
+mod fates;
+mod fleet_args;
 mod help;
 mod host_key;
 mod image;
 mod import;
 mod inspect;
+mod interrupt;
 mod ip;
+mod label;
 mod logs;
 mod ls;
 mod mount;
@@ -31,6 +36,7 @@ mod settings;
 mod ssh;
 mod ssh_config;
 mod status;
+mod tally;
 mod template;
 mod up;
 mod upgrade;
@@ -87,6 +93,7 @@ enum Command {
     Ip(ip::Args),
     Url(url::Args),
     Logs(logs::Args),
+    Label(label::Args),
     Start(power::StartArgs),
     Stop(power::StopArgs),
     Restart(power::RestartArgs),
@@ -94,6 +101,7 @@ enum Command {
     Rm(rm::Args),
     Ssh(ssh::Args),
     Cp(cp::Args),
+    Exec(exec::Args),
     SshConfig(ssh_config::Args),
     HostKey(host_key::Args),
     Export(export::Args),
@@ -147,6 +155,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     use tracing_subscriber::fmt;
     let supervises = matches!(cli.command, Command::Supervise { .. });
+    let hears_signals = matches!(cli.command, Command::Exec(_));
     let level = match (cli.verbose, supervises) {
         (true, _) => tracing::Level::DEBUG,
         (false, true) => tracing::Level::INFO,
@@ -165,7 +174,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let runtime = builder.enable_all().build()?;
     let screen = Screen::new(cli.quiet_progress);
     let outcome = runtime.block_on(async {
-        if supervises {
+        if supervises || hears_signals {
             return dispatch(cli.command, &screen).await;
         }
         let mut interrupted = std::pin::pin!(interrupted());
@@ -221,13 +230,15 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Ip(args) => ip::run(&berth, &args).await,
         Command::Url(args) => url::run(&berth, &args).await,
         Command::Logs(args) => logs::run(&berth, &args).await,
+        Command::Label(args) => label::run(&berth, &args, screen).await,
         Command::Start(args) => power::start(&berth, &args, screen).await,
         Command::Stop(args) => power::stop(&berth, &args, screen).await,
         Command::Restart(args) => power::restart(&berth, &args, screen).await,
         Command::Kill(args) => power::kill(&berth, &args, screen).await,
         Command::Rm(args) => rm::run(&berth, &args, screen).await,
         Command::Ssh(args) => ssh::run(&berth, &args).await,
-        Command::Cp(args) => cp::run(&berth, &args).await,
+        Command::Cp(args) => cp::run(&berth, &args, screen).await,
+        Command::Exec(args) => exec::run(&berth, &args, screen).await,
         Command::SshConfig(args) => ssh_config::run(&berth, &args),
         Command::HostKey(args) => host_key::run(&berth, &args, screen).await,
         Command::Export(args) => export::run(&berth, &args, screen).await,

@@ -99,6 +99,25 @@ impl Task {
         state.timings.clone()
     }
 
+    /// Tells how far the whole is: at once on a terminal, elsewhere now and then, and not of what is soon over.
+    pub fn tell(&self, far: String) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.said.get_or_insert_with(Instant::now);
+        self.far(&mut state, far);
+    }
+
+    fn far(&self, state: &mut State, far: String) {
+        let due = |said: Instant| said.elapsed() >= PLAIN_INTERVAL;
+        match &self.output {
+            Output::Bar(bar, _) => bar.set_message(far),
+            Output::Plain if state.said.is_none_or(due) => {
+                state.said = Some(Instant::now());
+                self.plain(&far);
+            }
+            Output::Plain | Output::Quiet => {}
+        }
+    }
+
     fn plain(&self, text: &str) {
         eprintln!(
             "{} {}: {text}",
@@ -137,18 +156,7 @@ impl Progress for Task {
             Some(total) => format!("{title}: {}%", done.min(total) * 100 / total),
             None => format!("{title}: {}", crate::machine::show_size(done)),
         };
-        match &self.output {
-            Output::Bar(bar, _) => bar.set_message(far),
-            Output::Plain
-                if state
-                    .said
-                    .is_none_or(|said| said.elapsed() >= PLAIN_INTERVAL) =>
-            {
-                state.said = Some(Instant::now());
-                self.plain(&far);
-            }
-            Output::Plain | Output::Quiet => {}
-        }
+        self.far(&mut state, far);
     }
 
     fn note(&self, line: &str) {

@@ -20,7 +20,7 @@ pub fn print(error: &anyhow::Error) -> ExitCode {
 }
 
 /// The error and its causes; those that a message above quotes already are not said twice.
-fn message(error: &anyhow::Error) -> String {
+pub fn message(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
         if !text.contains(&cause) {
@@ -31,7 +31,7 @@ fn message(error: &anyhow::Error) -> String {
 }
 
 /// Errors quote what guests, files and programs said: their control characters must not reach the terminal.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars()
         .filter(|c| !c.is_control() || *c == '\n' || *c == '\t')
         .collect()

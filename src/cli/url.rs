@@ -5,16 +5,15 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use super::output;
-use crate::fleet;
+use crate::fleet::{Selection, select};
 use crate::machine::{Berth, Error, tls};
 
 /// Print how a client reaches a machine's engine
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  docker -H \"$(berth url web1)\" ps")]
 pub struct Args {
-    /// The machines' names
-    #[arg(required = true, value_name = "NAME", add = clap_complete::engine::ArgValueCandidates::new(fleet::candidates))]
-    names: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
 
     /// The TLS endpoint instead of the unix socket; docker then needs the certificates of `berth env --tls`
     #[arg(long)]
@@ -23,8 +22,10 @@ pub struct Args {
 
 /// Prints it.
 pub async fn run(berth: &Berth, args: &Args) -> Result<ExitCode> {
+    super::require_selection(&args.selection)?;
+    let names = select(berth, &args.selection, super::ASK_DEADLINE).await?;
     let mut lines = Vec::new();
-    for name in &args.names {
+    for name in &names {
         let record = berth.record(name)?;
         if record.installed.is_none() {
             return Err(Error::NoEngine(record.name).into());

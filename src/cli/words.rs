@@ -15,7 +15,8 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const NOT_FOUND: u8 = 3;
 const WRONG_STATE: u8 = 4;
-const INTERRUPTED: u8 = 130;
+/// The user ended it.
+pub const INTERRUPTED: u8 = 130;
 
 /// What the user is told.
 pub struct Words {

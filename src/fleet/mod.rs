@@ -1,7 +1,19 @@
 //! Many machines at once: which ones, and how many at a time.
 
+mod broadcast;
+mod capture;
+mod crew;
 mod each;
+mod fold;
+mod glob;
+mod label;
 mod select;
 
+pub use broadcast::Broadcast;
+pub use capture::{Capture, Captured};
+pub use crew::{Bounds, Ended, Fate, Stop, crew, default_parallel};
 pub use each::for_each;
-pub use select::{Selection, candidates, pick, select};
+pub use fold::fold;
+pub use glob::is_pattern;
+pub use label::LabelTest;
+pub use select::{Filters, Selection, candidates, pick, select};

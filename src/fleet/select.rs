@@ -1,9 +1,12 @@
 //! Which machines a command is about.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use clap::Args;
 
+use super::LabelTest;
+use super::glob::{fits, is_pattern};
 use crate::machine::{Berth, Error, Record, Result, ask_all};
 
 /// What a machine can be found in; the words of [`berth_driver_api::State`].
@@ -23,18 +26,26 @@ const STATES: [&str; 10] = [
 /// Names, or selectors that pick machines by what they are.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Selection {
-    /// Machines, by name
+    /// Machines, by name or by a pattern such as 'web*' (quoted, so that the shell leaves it alone)
     #[arg(value_name = "NAME", add = clap_complete::engine::ArgValueCandidates::new(candidates))]
     pub names: Vec<String>,
 
-    /// Only machines with this label (repeatable: all must hold)
+    /// Selectors beside the names.
+    #[command(flatten)]
+    pub filters: Filters,
+}
+
+/// Selectors that pick machines by what they are.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Filters {
+    /// Only machines with this label; KEY!=VALUE: without it, KEY: with any value (repeatable: all must hold)
     #[arg(
         short = 'l',
         long = "label",
         value_name = "KEY=VALUE",
         help_heading = "Selectors"
     )]
-    pub labels: Vec<String>,
+    pub labels: Vec<LabelTest>,
 
     /// Only machines of this driver
     #[arg(long = "driver", value_name = "DRIVER", help_heading = "Selectors")]
@@ -52,15 +63,23 @@ pub struct Selection {
 impl Selection {
     /// True if the user said nothing at all.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty() && !self.all && !self.filters()
+        self.names.is_empty() && self.filters.is_empty()
     }
 
-    /// True if machines are named and nothing else narrows them down.
+    /// True if machines are named one by one and nothing else narrows them down.
     pub fn is_names_only(&self) -> bool {
-        !self.names.is_empty() && !self.filters()
+        let patterns = self.names.iter().any(|name| is_pattern(name));
+        !self.names.is_empty() && !patterns && !self.filters.narrow()
+    }
+}
+
+impl Filters {
+    /// True if the user said nothing at all.
+    pub fn is_empty(&self) -> bool {
+        !self.all && !self.narrow()
     }
 
-    fn filters(&self) -> bool {
+    fn narrow(&self) -> bool {
         !self.labels.is_empty() || self.driver.is_some() || self.state.is_some()
     }
 }
@@ -87,33 +106,20 @@ pub async fn select(
 /// The names that a selection picks, maybe none, each once, in the order given or by name.
 ///
 /// # Errors
-/// [`Error::NoSuchMachine`] for a name that is not there.
+/// [`Error::NoSuchMachine`] for a name that is not there, or a pattern that nothing fits.
 pub async fn pick(berth: &Berth, selection: &Selection, deadline: Duration) -> Result<Vec<String>> {
-    let mut names = if selection.names.is_empty() {
-        berth.home.machine_names()?
-    } else {
-        let mut seen = Vec::new();
-        for name in &selection.names {
-            // A machine whose record is damaged is there all the same: it can be listed and removed.
-            if !berth.home.machine(name).path().exists()
-                || crate::machine::check_name(name).is_err()
-            {
-                return Err(berth.no_such_machine(name));
-            }
-            if !seen.contains(name) {
-                seen.push(name.clone());
-            }
-        }
-        seen
+    let mut names = match selection.names.is_empty() {
+        true => berth.home.machine_names()?,
+        false => named(berth, &selection.names)?,
     };
-    if !selection.labels.is_empty() || selection.driver.is_some() {
+    if !selection.filters.labels.is_empty() || selection.filters.driver.is_some() {
         names.retain(|name| {
             berth
                 .record(name)
-                .is_ok_and(|record| matches(&record, selection))
+                .is_ok_and(|record| matches(&record, &selection.filters))
         });
     }
-    if let Some(state) = &selection.state {
+    if let Some(state) = &selection.filters.state {
         let rows = ask_all(berth, &names, deadline).await;
         names = rows
             .into_iter()
@@ -124,19 +130,41 @@ pub async fn pick(berth: &Berth, selection: &Selection, deadline: Duration) -> R
     Ok(names)
 }
 
-fn matches(record: &Record, selection: &Selection) -> bool {
-    let labels = selection
-        .labels
-        .iter()
-        .all(|wanted| match wanted.split_once('=') {
-            Some((key, value)) => record.labels.get(key).is_some_and(|found| found == value),
-            None => record.labels.contains_key(wanted),
-        });
-    let driver = selection
-        .driver
-        .as_ref()
-        .is_none_or(|driver| *driver == record.driver);
-    labels && driver
+/// The machines that names and patterns mean, each once, those of a pattern by name.
+fn named(berth: &Berth, wanted: &[String]) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    let mut seen = HashSet::new();
+    let mut add = |name: String| {
+        if seen.insert(name.clone()) {
+            names.push(name);
+        }
+    };
+    for wanted in wanted {
+        if is_pattern(wanted) {
+            let mut found = berth.home.machine_names()?;
+            found.retain(|name| fits(wanted, name));
+            if found.is_empty() {
+                return Err(berth.no_such_machine(wanted));
+            }
+            found.into_iter().for_each(&mut add);
+            continue;
+        }
+        // A machine whose record is damaged is there all the same: it can be listed and removed.
+        let known = crate::machine::check_name(wanted).is_ok()
+            && berth.home.machine(wanted).path().exists();
+        if !known {
+            return Err(berth.no_such_machine(wanted));
+        }
+        add(wanted.clone());
+    }
+    Ok(names)
+}
+
+fn matches(record: &Record, filters: &Filters) -> bool {
+    let labels = filters.labels.iter();
+    let driver = filters.driver.as_ref();
+    labels.into_iter().all(|test| test.holds(&record.labels))
+        && driver.is_none_or(|driver| *driver == record.driver)
 }
 
 /// Machine names for shell completion.

@@ -14,7 +14,7 @@ use super::mounts::{self, Mount};
 use super::tls::{self, TlsWish};
 use super::{
     Berth, DISTRO, EngineSettings, EngineWish, Error, ImageRef, Opened, Record, Result, adopt,
-    check_name, choice, identity, image, power, seed, show_size,
+    check_name, choice, identity, image, labels, power, seed, show_size,
 };
 use crate::store::{self, Lock, create_private_folder};
 
@@ -158,16 +158,7 @@ fn check_request(berth: &Berth, request: &Request) -> Result<()> {
         });
     }
     for (key, value) in &request.labels {
-        if key.is_empty()
-            || key.len() > 128
-            || value.len() > 1024
-            || key.chars().any(char::is_control)
-        {
-            return Err(Error::BadRequest {
-                what: "--label".into(),
-                reason: format!("{key:?} is not a label's name"),
-            });
-        }
+        labels::check_label(key, value)?;
     }
     mounts::check(&request.mounts)?;
     image::check_wishes(berth, request)?;

@@ -4,6 +4,7 @@
 
 mod cli;
 mod cold;
+mod exec;
 mod first;
 mod idle;
 mod libvirt;
@@ -27,6 +28,11 @@ const BENCHES: &[Bench] = &[
         name: "cli",
         about: "commands with 1,000 machines on disk",
         run: cli::run,
+    },
+    Bench {
+        name: "exec",
+        about: "one command on 40 hosts, against xargs and ssh",
+        run: exec::run,
     },
     Bench {
         name: "cold",
