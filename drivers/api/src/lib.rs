@@ -10,6 +10,7 @@
 //! - **Dropping the future cancels**, and leaves something that the same call finishes or `remove` clears.
 
 pub mod conformance;
+pub mod cpio;
 pub mod credentials;
 mod driver;
 mod error;
