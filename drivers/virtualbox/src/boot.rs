@@ -256,6 +256,7 @@ mod tests {
         copy(&disk, START, LENGTH, &mut boot).unwrap();
         add(&boot, &archive).unwrap();
 
+        boot.rewind().unwrap();
         let system = FileSystem::new(&boot, FsOptions::new()).unwrap();
         let read = |name: &str| {
             let mut bytes = Vec::new();

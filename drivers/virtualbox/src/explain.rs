@@ -23,6 +23,9 @@ pub(crate) fn is_locked(error: &Error) -> bool {
             "already locked by a session",
             "is being unlocked",
             "VBOX_E_INVALID_OBJECT_STATE",
+            // What is asked of a VM in the moment in which its process, or a VBoxManage that changes it, ends.
+            "Failed to assign the machine to the session",
+            "E_ACCESSDENIED (0x80070005), component SessionMachine",
         ],
     )
 }
@@ -57,7 +60,7 @@ fn device(path: &Path) -> Option<String> {
              `modprobe vboxdrv` as root. Where Secure Boot is on, the module must be signed by a key that the \
              firmware knows"
         ),
-        // Distributions that do not install its helper programs with more rights have a group for it.
+        // It is root's, and so is the program that runs VMs (its set-user-ID bit is set).
         ErrorKind::PermissionDenied => return None,
         _ => format!("VirtualBox's kernel module cannot be reached: {shown}: {error}"),
     })
@@ -169,6 +172,14 @@ mod tests {
             "VBoxManage: error: The machine 'web1' is already locked for a session (or being unlocked)\n\
              VBoxManage: error: Details: code VBOX_E_INVALID_OBJECT_STATE (0x80bb0007), component MachineWrap",
         );
+        let ending = [
+            tool("VBoxManage: error: Failed to assign the machine to the session (E_ACCESSDENIED)"),
+            tool(
+                "VBoxManage: error: Details: code E_ACCESSDENIED (0x80070005), component SessionMachine, interface IMachine, \
+             callee nsISupports",
+            ),
+        ];
+        assert!(ending.iter().all(is_locked));
         assert!(is_unknown(&unknown) && !is_locked(&unknown) && !is_not_running(&unknown));
         assert!(is_not_running(&off) && !is_locked(&off));
         assert!(is_locked(&locked) && !is_unknown(&locked));

@@ -15,6 +15,7 @@ mod options;
 mod power;
 mod properties;
 mod record;
+mod service;
 mod vboxmanage;
 mod vm;
 

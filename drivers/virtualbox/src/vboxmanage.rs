@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::arguments::Version;
 use crate::explain;
 use crate::properties::Properties;
+use crate::service;
 
 /// The program's name.
 pub(crate) const PROGRAM: &str = "VBoxManage";
@@ -30,7 +31,7 @@ pub(crate) struct VBoxManage {
 impl VBoxManage {
     /// Finds it and asks for its version.
     pub(crate) async fn find() -> Result<VBoxManage> {
-        let told = output(&["--version".to_owned()]).await?;
+        let told = service::call(false, output(&["--version".to_owned()])).await?;
         // Debian's begins with a warning where the kernel module is missing.
         let words = told.lines().last().unwrap_or_default().trim().to_owned();
         match version(&words) {
@@ -54,7 +55,7 @@ impl VBoxManage {
         let deadline = Instant::now() + LOCKED;
         let mut pause = Duration::from_millis(100);
         loop {
-            match output(arguments).await {
+            match service::call(true, output(arguments)).await {
                 Err(error) if explain::is_locked(&error) && Instant::now() + pause < deadline => {
                     tracing::debug!(?arguments, "the VM is locked: {error}");
                 }
