@@ -25,9 +25,14 @@ pub(crate) fn is_locked(error: &Error) -> bool {
             "VBOX_E_INVALID_OBJECT_STATE",
             // What is asked of a VM in the moment in which its process, or a VBoxManage that changes it, ends.
             "Failed to assign the machine to the session",
-            "E_ACCESSDENIED (0x80070005), component SessionMachine",
+            "E_ACCESSDENIED (0x80070005), component",
         ],
-    )
+    ) && !is_starting(error)
+}
+
+/// True if the VM's process is just being started: nobody else may even look at it.
+pub(crate) fn is_starting(error: &Error) -> bool {
+    says(error, &["has tried to lock the machine"])
 }
 
 /// True if the VM is off already.
@@ -180,6 +185,11 @@ mod tests {
             ),
         ];
         assert!(ending.iter().all(is_locked));
+        let starting = tool(
+            "VBoxManage: error: An unexpected process (PID=0x00005C6C) has tried to lock the machine 'berth-x-1', while \
+             only the process started by LaunchVMProcess (PID=0x00005C5D) is allowed",
+        );
+        assert!(is_starting(&starting) && !is_locked(&starting) && !is_starting(&locked));
         assert!(is_unknown(&unknown) && !is_locked(&unknown) && !is_not_running(&unknown));
         assert!(is_not_running(&off) && !is_locked(&off));
         assert!(is_locked(&locked) && !is_unknown(&locked));

@@ -32,6 +32,7 @@ pub(crate) async fn start(
     progress: &dyn Progress,
 ) -> Result<()> {
     let shown = settled(tool, machine).await?;
+    let shown = shown.ok_or_else(|| Error::Missing(machine.name.clone()))?;
     if !vm::is_complete(&shown) {
         return Err(Error::Missing(machine.name.clone()));
     }
@@ -64,14 +65,19 @@ pub(crate) async fn start(
 }
 
 /// The VM, once nothing is under way that ends by itself.
-async fn settled(tool: &VBoxManage, machine: &Machine) -> Result<Properties> {
+pub(crate) async fn settled(tool: &VBoxManage, machine: &Machine) -> Result<Option<Properties>> {
     let deadline = Instant::now() + CHANGE;
     let mut pause = FIRST_PAUSE;
     loop {
-        let shown = tool.show(machine).await?;
-        let shown = shown.ok_or_else(|| Error::Missing(machine.name.clone()))?;
-        if shown.state() != State::Stopping || Instant::now() > deadline {
-            return Ok(shown);
+        let shown = tool.show(machine).await;
+        let under_way = match &shown {
+            Ok(shown) => shown
+                .as_ref()
+                .is_some_and(|shown| shown.state() == State::Stopping),
+            Err(error) => explain::is_starting(error),
+        };
+        if !under_way || Instant::now() > deadline {
+            return shown;
         }
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -162,7 +168,7 @@ fn over(outcome: Result<String>) -> Result<()> {
 pub(crate) async fn until_off(tool: &VBoxManage, machine: &Machine) -> Result<Option<String>> {
     let mut pause = FIRST_PAUSE;
     loop {
-        let Some(shown) = tool.show(machine).await? else {
+        let Some(shown) = settled(tool, machine).await? else {
             return Ok(explain::why_stopped("", State::Missing));
         };
         let state = shown.state();

@@ -15,6 +15,9 @@ use crate::service;
 /// The program's name.
 pub(crate) const PROGRAM: &str = "VBoxManage";
 
+/// What changes nothing.
+const QUESTIONS: &[&str] = &["--version", "list", "showvminfo"];
+
 /// The oldest VirtualBox whose options are known here.
 pub(crate) const OLDEST: Version = (6, 1);
 
@@ -139,7 +142,17 @@ async fn output(arguments: &[String]) -> Result<String> {
     let mut command = process::command(PROGRAM)?;
     // Its words are read.
     command.args(arguments).env("LC_ALL", "C");
-    let bytes = process::output(command).await?;
+    let asks = arguments
+        .first()
+        .is_some_and(|verb| QUESTIONS.contains(&verb.as_str()));
+    let bytes = match asks {
+        // One that is killed has the service wait for it, ten seconds long: if nobody wants the answer any more, it is
+        // left to end by itself.
+        true => tokio::spawn(process::output(command))
+            .await
+            .map_err(|error| Error::failed(PROGRAM, error))??,
+        false => process::output(command).await?,
+    };
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -11,7 +11,7 @@ use crate::media::{BASE_DESCRIPTION, BOOT_DESCRIPTION, DISK};
 use crate::properties::Properties;
 use crate::record::Record;
 use crate::vboxmanage::VBoxManage;
-use crate::{options, power};
+use crate::{explain, options, power};
 
 /// The serial console, in the machine's folder. VirtualBox begins it anew at each start.
 pub(crate) const CONSOLE: &str = "console.log";
@@ -36,11 +36,13 @@ pub(crate) fn is_complete(shown: &Properties) -> bool {
 
 /// What the machine does. One whose making was broken off is still being made.
 pub(crate) async fn state(tool: &VBoxManage, machine: &Machine) -> Result<State> {
-    Ok(match tool.show(machine).await? {
-        Some(shown) if is_complete(&shown) => shown.state(),
-        Some(_) => State::Creating,
-        None => State::Missing,
-    })
+    match tool.show(machine).await {
+        Ok(Some(shown)) if is_complete(&shown) => Ok(shown.state()),
+        Ok(Some(_)) => Ok(State::Creating),
+        Ok(None) => Ok(State::Missing),
+        Err(error) if explain::is_starting(&error) => Ok(State::Starting),
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes it of the disks that are there, unless a complete one is registered. What another call left half-made goes.
@@ -130,7 +132,7 @@ pub(crate) async fn make(tool: &VBoxManage, machine: &Machine, record: &Record) 
 
 /// Removes what VirtualBox knows of the machine, and the files that it made.
 pub(crate) async fn remove(tool: &VBoxManage, machine: &Machine) -> Result<()> {
-    if tool.show(machine).await?.is_some() {
+    if power::settled(tool, machine).await?.is_some() {
         power::kill(tool, machine).await?;
         // Not with --delete: that would follow descriptions to the image's own disk.
         tool.call("unregistervm", machine.id, &[]).await?;
