@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use vm::{BOOT, Host, Out, Run, eventually, image};
+use vm::{BOOT, Host, Out, Run, assert_nothing_left, eventually, image};
 
 /// Fetching and unpacking 300 MB of packages.
 const UNPACK: Duration = Duration::from_secs(900);
@@ -52,7 +52,7 @@ fn machines_are_made_kept_and_removed_by_virtualbox() {
     keeps_its_promises(&vbox, &host, &reference);
     assert_eq!(vbox.manage(&host, "list vms").ok().stdout, vbox.nothing);
     vbox.ended(&host);
-    host.finish();
+    assert_nothing_left(&host);
 }
 
 fn refused(vbox: &VBox, host: &Host) {
