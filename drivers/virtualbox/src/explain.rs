@@ -25,6 +25,7 @@ pub(crate) fn is_locked(error: &Error) -> bool {
             "VBOX_E_INVALID_OBJECT_STATE",
             // What is asked of a VM in the moment in which its process, or a VBoxManage that changes it, ends.
             "Failed to assign the machine to the session",
+            "VBOX_E_INVALID_SESSION_STATE",
             "E_ACCESSDENIED (0x80070005), component",
         ],
     ) && !is_starting(error)
