@@ -376,12 +376,12 @@ berth: --engine-env: "A B" cannot be a variable
 $ berth create web2 -d vmware
 exit 3
 berth: there is no driver vmware
-hint: there are: qemu, uml, ssh, sshd
+hint: there are: qemu, uml, virtualbox, ssh, sshd
 
 $ berth create web2 -d ../sh
 exit 3
 berth: there is no driver ../sh
-hint: there are: qemu, uml, ssh, sshd
+hint: there are: qemu, uml, virtualbox, ssh, sshd
 
 $ berth create web2 -d sshd --engine dokcer
 exit 2

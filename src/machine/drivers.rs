@@ -10,6 +10,7 @@ use berth_driver_api::process;
 use berth_driver_qemu::Qemu;
 use berth_driver_ssh::Ssh;
 use berth_driver_uml::Uml;
+use berth_driver_virtualbox::VirtualBox;
 use berth_images::Store;
 use tokio::sync::Mutex;
 
@@ -48,6 +49,7 @@ impl Drivers {
             "qemu" => Arc::new(Qemu::new(self.cache.clone())),
             "ssh" => Arc::new(Ssh::new()),
             "uml" => Arc::new(Uml::new(self.stored_kernel("uml-kernel"))),
+            "virtualbox" => Arc::new(VirtualBox::new()),
             _ => Arc::new(
                 Plugin::start(name, &self.plugin(name)?)
                     .await
@@ -60,7 +62,9 @@ impl Drivers {
 
     /// The names of all drivers, built-in ones first.
     pub fn names(&self) -> Vec<String> {
-        let mut names = vec!["qemu".to_owned(), "uml".to_owned(), "ssh".to_owned()];
+        let mut names = ["qemu", "uml", "virtualbox", "ssh"]
+            .map(str::to_owned)
+            .to_vec();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut plugins: Vec<String> = std::env::split_paths(&path)
             .chain([self.plugins.clone()])

@@ -74,7 +74,11 @@ pub fn remove(machine: &Machine) -> Result<()> {
     }
 }
 
-fn checked(name: &str) -> Result<&str> {
+/// The name, if it can be a file's.
+///
+/// # Errors
+/// If it has other characters than letters, digits and `. _ - @`.
+pub fn checked(name: &str) -> Result<&str> {
     if name.is_empty()
         || name.starts_with('.')
         || name.ends_with(".new")

@@ -11,6 +11,7 @@
 
 mod access;
 pub mod conformance;
+pub mod cpio;
 pub mod credentials;
 mod driver;
 mod error;

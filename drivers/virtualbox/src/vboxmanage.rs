@@ -1,0 +1,183 @@
+//! Running VBoxManage, VirtualBox's command line.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use berth_driver_api::{Error, Machine, Result, process};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use crate::arguments::Version;
+use crate::explain;
+use crate::properties::Properties;
+use crate::service;
+
+/// The program's name.
+pub(crate) const PROGRAM: &str = "VBoxManage";
+
+/// What changes nothing.
+const QUESTIONS: &[&str] = &["--version", "list", "showvminfo"];
+
+/// The oldest VirtualBox whose options are known here.
+pub(crate) const OLDEST: Version = (6, 1);
+
+/// How long a VM may be held by another call, or by its own process that ends.
+const LOCKED: Duration = Duration::from_secs(30);
+
+/// VBoxManage, and the version that it told.
+pub(crate) struct VBoxManage {
+    pub(crate) version: Version,
+    /// Its version in its own words.
+    pub(crate) words: String,
+}
+
+impl VBoxManage {
+    /// Finds it and asks for its version.
+    pub(crate) async fn find() -> Result<VBoxManage> {
+        let told = service::call(false, output(&["--version".to_owned()])).await?;
+        // Debian's begins with a warning where the kernel module is missing.
+        let words = told.lines().last().unwrap_or_default().trim().to_owned();
+        match version(&words) {
+            Some(version) if version >= OLDEST => Ok(VBoxManage { version, words }),
+            Some(_) => Err(Error::failed(
+                "VirtualBox",
+                format!("{words} is too old: {}.{} is needed", OLDEST.0, OLDEST.1),
+            )),
+            None => Err(Error::failed(
+                "VirtualBox",
+                format!(
+                    "{PROGRAM} does not tell its version: {}",
+                    process::last_lines(told.as_bytes(), 3)
+                ),
+            )),
+        }
+    }
+
+    /// Runs it to its end, again as long as another one holds the VM.
+    pub(crate) async fn run(&self, arguments: &[String]) -> Result<String> {
+        let deadline = Instant::now() + LOCKED;
+        let mut pause = Duration::from_millis(100);
+        loop {
+            match service::call(true, output(arguments)).await {
+                Err(error) if explain::is_locked(&error) && Instant::now() + pause < deadline => {
+                    tracing::debug!(?arguments, "the VM is locked: {error}");
+                }
+                outcome => return outcome,
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+    }
+
+    /// As [`VBoxManage::run`], for words without blanks.
+    pub(crate) async fn call(&self, verb: &str, id: Uuid, rest: &[&str]) -> Result<String> {
+        let arguments: Vec<String> = [verb.to_owned(), id.to_string()]
+            .into_iter()
+            .chain(rest.iter().map(|word| (*word).to_owned()))
+            .collect();
+        self.run(&arguments).await
+    }
+
+    /// The machine's VM; `None` if VirtualBox knows none.
+    ///
+    /// # Errors
+    /// If a VM has the machine's id and lies elsewhere: it is none of ours.
+    pub(crate) async fn show(&self, machine: &Machine) -> Result<Option<Properties>> {
+        let shown = match self
+            .call("showvminfo", machine.id, &["--machinereadable"])
+            .await
+        {
+            Ok(shown) => Properties::parse(&shown),
+            Err(error) if explain::is_unknown(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let settings = PathBuf::from(shown.get("CfgFile").unwrap_or_default());
+        if !belongs(&settings, &machine.folder) {
+            return Err(Error::failed(
+                format!("VirtualBox's VM {}", machine.id),
+                format!(
+                    "has its settings in {}, not in {}: it is left alone",
+                    settings.display(),
+                    machine.folder.display()
+                ),
+            ));
+        }
+        Ok(Some(shown))
+    }
+
+    /// The registered disks that lie in `folder`, those that depend on others first.
+    pub(crate) async fn disks_in(&self, folder: &Path) -> Result<Vec<String>> {
+        let listed = self.run(&["list".to_owned(), "hdds".to_owned()]).await?;
+        let mut found: Vec<String> = locations(&listed)
+            .filter(|path| belongs(Path::new(path), folder))
+            .map(str::to_owned)
+            .collect();
+        // Only the disk that the machine writes to depends on another one.
+        found.sort_by_key(|path| !path.ends_with(crate::media::DISK));
+        Ok(found)
+    }
+}
+
+/// True if `path` lies in `folder`, by whichever names.
+fn belongs(path: &Path, folder: &Path) -> bool {
+    path.starts_with(folder)
+        || folder
+            .canonicalize()
+            .is_ok_and(|folder| path.starts_with(folder))
+}
+
+fn locations(listed: &str) -> impl Iterator<Item = &str> {
+    listed
+        .lines()
+        .filter_map(|line| line.strip_prefix("Location:").map(str::trim))
+}
+
+/// `7.2.22_Debianr175245` is (7, 2).
+fn version(words: &str) -> Option<Version> {
+    let mut parts = words.split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+async fn output(arguments: &[String]) -> Result<String> {
+    let mut command = process::command(PROGRAM)?;
+    // Its words are read.
+    command.args(arguments).env("LC_ALL", "C");
+    let asks = arguments
+        .first()
+        .is_some_and(|verb| QUESTIONS.contains(&verb.as_str()));
+    let bytes = match asks {
+        // One that is killed has the service wait for it, ten seconds long: if nobody wants the answer any more, it is
+        // left to end by itself.
+        true => tokio::spawn(process::output(command))
+            .await
+            .map_err(|error| Error::failed(PROGRAM, error))??,
+        false => process::output(command).await?,
+    };
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read() {
+        assert_eq!(version("7.2.22_Debianr175245"), Some((7, 2)));
+        assert_eq!(version("6.1.50r161033"), Some((6, 1)));
+        assert_eq!(
+            version("WARNING: The vboxdrv kernel module is not loaded."),
+            None
+        );
+    }
+
+    #[test]
+    fn only_what_lies_in_the_machines_folder_is_its_own() {
+        let listed = "UUID:           632f9597-204b-4361-b3b5-8e6a60ed44ad\nParent UUID:    base\n\
+                      Location:       /home/me/a machine/disk.vdi\nStorage format: vdi\n\n\
+                      Location:       /home/me/a machine2/disk.vdi\n";
+        let own: Vec<&str> = locations(listed)
+            .filter(|path| belongs(Path::new(path), Path::new("/home/me/a machine")))
+            .collect();
+        assert_eq!(own, ["/home/me/a machine/disk.vdi"]);
+    }
+}

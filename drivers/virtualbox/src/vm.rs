@@ -1,0 +1,156 @@
+//! The machine's VM, as VirtualBox has it: made, asked, removed.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use berth_driver_api::{Error, Machine, Result, State, mac};
+
+use crate::arguments::{self, BOOT_PORT, CONTROLLER, DISK_PORT, Hardware};
+use crate::media::{BASE_DESCRIPTION, BOOT_DESCRIPTION, DISK};
+use crate::properties::Properties;
+use crate::record::Record;
+use crate::vboxmanage::VBoxManage;
+use crate::{explain, options, power};
+
+/// The serial console, in the machine's folder. VirtualBox begins it anew at each start.
+pub(crate) const CONSOLE: &str = "console.log";
+
+/// The VM's name in VirtualBox's lists, and that of the folder of its settings and logs in the machine's.
+fn name(machine: &Machine) -> String {
+    let id = machine.id.simple().to_string();
+    format!("berth-{}-{}", machine.name, id.get(..8).unwrap_or(&id))
+}
+
+/// The folder of the VM's settings and logs.
+pub(crate) fn folder(machine: &Machine) -> PathBuf {
+    machine.file(&name(machine))
+}
+
+/// The disk comes last: a VM that has one is complete.
+pub(crate) fn is_complete(shown: &Properties) -> bool {
+    shown
+        .get(&format!("{CONTROLLER}-{DISK_PORT}-0"))
+        .is_some_and(|medium| medium.ends_with(DISK))
+}
+
+/// What the machine does. One whose making was broken off is still being made.
+pub(crate) async fn state(tool: &VBoxManage, machine: &Machine) -> Result<State> {
+    match tool.show(machine).await {
+        Ok(Some(shown)) if is_complete(&shown) => Ok(shown.state()),
+        Ok(Some(_)) => Ok(State::Creating),
+        Ok(None) => Ok(State::Missing),
+        Err(error) if explain::is_starting(&error) => Ok(State::Starting),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes it of the disks that are there, unless a complete one is registered. What another call left half-made goes.
+pub(crate) async fn make(tool: &VBoxManage, machine: &Machine, record: &Record) -> Result<()> {
+    if let Some(shown) = tool.show(machine).await?
+        && is_complete(&shown)
+    {
+        return Ok(());
+    }
+    remove(tool, machine).await?;
+
+    let file = |name: &str| -> Result<String> {
+        // What VirtualBox says of files has no links in it.
+        let folder = fs::canonicalize(&machine.folder).map_err(Error::io(&machine.folder))?;
+        let path = folder.join(name);
+        path.to_str().map(str::to_owned).ok_or_else(|| {
+            Error::failed(
+                "the machine's folder",
+                format!("{} is not text", path.display()),
+            )
+        })
+    };
+    let (base, disk, boot) = (
+        file(BASE_DESCRIPTION)?,
+        file(DISK)?,
+        file(BOOT_DESCRIPTION)?,
+    );
+    let (id, name) = (machine.id.to_string(), name(machine));
+    let console = file(CONSOLE)?;
+    let hardware = Hardware {
+        id: machine.id,
+        spec: &machine.spec,
+        card: options::card(machine),
+        mac: mac(machine.id).replace(':', ""),
+        port: record.port,
+        console: &console,
+    };
+    let folder = file("")?;
+    let create = [
+        "createvm",
+        "--name",
+        &name,
+        "--ostype",
+        "Debian_64",
+        "--uuid",
+        &id,
+        "--basefolder",
+        &folder,
+        "--register",
+    ];
+    tool.run(&create.map(str::to_owned)).await?;
+    let about = format!(
+        "berth's machine {} ({id}): use `berth`, not VirtualBox",
+        machine.name
+    );
+    tool.call("modifyvm", machine.id, &["--description", &about])
+        .await?;
+    tool.run(&hardware.arguments(tool.version)).await?;
+    let controller = [
+        "--name",
+        CONTROLLER,
+        "--add",
+        "sata",
+        "--controller",
+        "IntelAhci",
+        "--portcount",
+        "2",
+        "--bootable",
+        "on",
+    ];
+    tool.call("storagectl", machine.id, &controller).await?;
+    tool.run(&arguments::attach(machine.id, BOOT_PORT, &boot))
+        .await?;
+    let differing = [
+        "createmedium",
+        "disk",
+        "--filename",
+        &disk,
+        "--diffparent",
+        &base,
+    ];
+    tool.run(&differing.map(str::to_owned)).await?;
+    tool.run(&arguments::attach(machine.id, DISK_PORT, &disk))
+        .await?;
+    Ok(())
+}
+
+/// Removes what VirtualBox knows of the machine, and the files that it made.
+pub(crate) async fn remove(tool: &VBoxManage, machine: &Machine) -> Result<()> {
+    if power::settled(tool, machine).await?.is_some() {
+        power::kill(tool, machine).await?;
+        // Not with --delete: that would follow descriptions to the image's own disk.
+        tool.call("unregistervm", machine.id, &[]).await?;
+    }
+    // Those that were made for the VM and never attached.
+    for disk in tool.disks_in(&machine.folder).await? {
+        tool.run(&["closemedium".into(), "disk".into(), disk])
+            .await?;
+    }
+    remove_files(machine)
+}
+
+/// Removes the files that VirtualBox made.
+pub(crate) fn remove_files(machine: &Machine) -> Result<()> {
+    let folder = folder(machine);
+    match fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io(folder)(error)),
+        _ => {}
+    }
+    berth_driver_api::files::remove(&machine.file(DISK))
+}
