@@ -34,6 +34,8 @@ mod failure;
 #[cfg(feature = "libvirt")]
 mod hypervisor;
 #[cfg(feature = "libvirt")]
+mod names;
+#[cfg(feature = "libvirt")]
 mod network;
 #[cfg(feature = "libvirt")]
 mod power;

@@ -10,9 +10,9 @@ use virt::sys;
 
 use crate::failure::failed;
 use crate::hypervisor::{Hypervisor, blocking};
+use crate::names::{CONSOLE, OLD_CONSOLE, READY};
 use crate::network;
 use crate::options::Network;
-use crate::ready::{CONSOLE, OLD_CONSOLE, READY};
 use crate::record::Record;
 
 /// A console log that is longer than this when the machine starts is put aside.

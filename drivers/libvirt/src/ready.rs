@@ -6,14 +6,10 @@ use berth_driver_api::ready::Words;
 use berth_driver_api::{Error, Machine, Result, files};
 
 use crate::hypervisor::{Hypervisor, Hypervisors};
+use crate::names::{CONSOLE, READY};
 use crate::network;
 use crate::power;
 use crate::record::Record;
-
-/// Names in the machine's folder.
-pub(crate) const CONSOLE: &str = "console.log";
-pub(crate) const OLD_CONSOLE: &str = "console.log.1";
-pub(crate) const READY: &str = "ready";
 
 /// Returns when the guest has said `word`, or, where it cannot be heard, when its address is known.
 ///

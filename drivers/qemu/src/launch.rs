@@ -19,22 +19,13 @@ use command_fds::CommandFdExt;
 use crate::command_line::{Boot, CommandLine, Netdev, fds};
 use crate::credentials::carrier;
 use crate::lines::CallError;
+use crate::names::{
+    AGENT_SOCKET, CONSOLE, LOG, OLD_CONSOLE, PID_FILE, QMP_SOCKET, READY, WATCH_SOCKET,
+};
 use crate::options::{BootKind, Network};
 use crate::qmp::Monitor;
 use crate::record::Record;
 use crate::{disk, firmware, network, shares, state};
-
-/// Names in the machine's folder.
-pub(crate) const PID_FILE: &str = "qemu.pid";
-pub(crate) const LOG: &str = "qemu.log";
-pub(crate) const CONSOLE: &str = "console.log";
-pub(crate) const OLD_CONSOLE: &str = "console.log.1";
-pub(crate) const READY: &str = "ready";
-
-/// Names in the machine's socket folder.
-pub(crate) const QMP_SOCKET: &str = "qmp";
-pub(crate) const WATCH_SOCKET: &str = "watch";
-pub(crate) const AGENT_SOCKET: &str = "agent";
 
 /// A console log that is longer than this when the machine starts is put aside.
 const LONG_CONSOLE: u64 = 16 << 20;

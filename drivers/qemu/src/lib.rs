@@ -17,6 +17,7 @@ mod disk;
 mod firmware;
 mod launch;
 mod lines;
+mod names;
 mod network;
 mod options;
 mod power;
@@ -165,20 +166,16 @@ impl Driver for Qemu {
 
     async fn remove(&self, machine: &Machine) -> Result<()> {
         power::kill(machine).await?;
-        for socket in [
-            launch::QMP_SOCKET,
-            launch::WATCH_SOCKET,
-            launch::AGENT_SOCKET,
-        ] {
+        for socket in [names::QMP_SOCKET, names::WATCH_SOCKET, names::AGENT_SOCKET] {
             files::remove(&machine.socket(socket))?;
         }
         berth_driver_api::credentials::remove(machine)?;
         let named = [
-            launch::PID_FILE,
-            launch::LOG,
-            launch::CONSOLE,
-            launch::OLD_CONSOLE,
-            launch::READY,
+            names::PID_FILE,
+            names::LOG,
+            names::CONSOLE,
+            names::OLD_CONSOLE,
+            names::READY,
             shares::LOG,
             Record::FILE,
         ]
@@ -227,6 +224,6 @@ impl Driver for Qemu {
     }
 
     fn console(&self, machine: &Machine) -> Option<PathBuf> {
-        Some(machine.file(launch::CONSOLE))
+        Some(machine.file(names::CONSOLE))
     }
 }

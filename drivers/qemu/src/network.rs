@@ -11,7 +11,7 @@ use command_fds::{CommandFdExt, FdMapping};
 use qapi::qga;
 
 use crate::agent::Agent;
-use crate::launch::AGENT_SOCKET;
+use crate::names::AGENT_SOCKET;
 
 /// Where passt finds its end of the connection.
 const PASST_FD: i32 = 10;

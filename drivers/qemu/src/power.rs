@@ -8,8 +8,8 @@ use qapi::qmp::{self, RunState};
 use serde_json::Value;
 
 use crate::agent::Agent;
-use crate::launch::{AGENT_SOCKET, LOG, PID_FILE, QMP_SOCKET, WATCH_SOCKET};
 use crate::lines::CallError;
+use crate::names::{AGENT_SOCKET, LOG, PID_FILE, QMP_SOCKET, WATCH_SOCKET};
 use crate::qmp::{Event, Monitor};
 
 /// How long the guest agent has to answer; the power button comes next.

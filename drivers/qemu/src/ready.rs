@@ -4,7 +4,7 @@ use berth_driver_api::ready::Words;
 use berth_driver_api::running::Running;
 use berth_driver_api::{Error, Machine, Result, State, files};
 
-use crate::launch::{CONSOLE, LOG, PID_FILE, READY};
+use crate::names::{CONSOLE, LOG, PID_FILE, READY};
 use crate::state;
 
 /// Returns when the guest has said `word`, or fails with the last words of a QEMU that died or that reports a fault.

@@ -7,8 +7,8 @@ use berth_driver_api::{Error, Machine, Result, State};
 use qapi::qmp::RunState;
 
 use crate::disk;
-use crate::launch::{PID_FILE, QMP_SOCKET};
 use crate::lines::CallError;
+use crate::names::{PID_FILE, QMP_SOCKET};
 use crate::qmp::Monitor;
 
 /// A live QEMU answers in a millisecond; one that is stopped or starved is not waited for.

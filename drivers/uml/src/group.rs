@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::command_line::fds;
-use crate::launch::PID_FILE;
+use crate::names::PID_FILE;
 use crate::usermode::Network;
 
 /// The value of the option `network` that means a group, alone or with a name after a colon.

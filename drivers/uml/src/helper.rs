@@ -92,7 +92,7 @@ pub(crate) async fn replace(machine: &Machine, port: u16, kernel: &Running) -> R
     let started = start(machine, port, &ends).await;
     if of(machine)?.is_some() {
         // Another berth may have been quicker. A kernel that ended meanwhile told the helper of it before that listened.
-        if Running::of(&machine.file(crate::launch::PID_FILE))?.is_none() {
+        if Running::of(&machine.file(crate::names::PID_FILE))?.is_none() {
             end(machine).await?;
         }
         return Ok(());

@@ -23,16 +23,10 @@ use crate::helper::{self, Ends};
 use crate::kernel::Kernel;
 use crate::mconsole::{self, Notice};
 use crate::memory::{self, Memory};
+use crate::names::{CONSOLE, LOADER, OLD_CONSOLE, PID_FILE, READY, STARTED};
 use crate::record::Record;
 use crate::usermode::mapping;
 use crate::{cpu, disk, initrd, leash, ready};
-
-/// Names in the machine's folder.
-pub(crate) const PID_FILE: &str = "uml.pid";
-pub(crate) const CONSOLE: &str = "console.log";
-pub(crate) const OLD_CONSOLE: &str = "console.log.1";
-pub(crate) const READY: &str = "ready";
-pub(crate) const LOADER: &str = "ld.so";
 
 /// A console log that is longer than this when the machine starts is put aside.
 const LONG_CONSOLE: u64 = 16 << 20;
@@ -281,7 +275,7 @@ fn console(machine: &Machine) -> Result<File> {
             .mode(0o600)
             .open(&path)?;
         // On a line of its own, whatever was written last.
-        writeln!(file, "\n{}", ready::STARTED)?;
+        writeln!(file, "\n{}", STARTED)?;
         Ok(file)
     };
     open().map_err(Error::io(&path))

@@ -25,6 +25,7 @@ mod launch;
 mod leash;
 mod mconsole;
 mod memory;
+mod names;
 mod power;
 mod ready;
 mod record;
@@ -130,11 +131,11 @@ impl Driver for Uml {
         launch::remove_folder(machine)?;
         credentials::remove(machine)?;
         for name in [
-            launch::PID_FILE,
-            launch::CONSOLE,
-            launch::OLD_CONSOLE,
-            launch::READY,
-            launch::LOADER,
+            names::PID_FILE,
+            names::CONSOLE,
+            names::OLD_CONSOLE,
+            names::READY,
+            names::LOADER,
             helper::PID_FILE,
             helper::LOG,
             leash::FILE,
@@ -179,6 +180,6 @@ impl Driver for Uml {
     }
 
     fn console(&self, machine: &Machine) -> Option<PathBuf> {
-        Some(machine.file(launch::CONSOLE))
+        Some(machine.file(names::CONSOLE))
     }
 }

@@ -7,8 +7,8 @@ use berth_driver_api::running::Running;
 use berth_driver_api::{Error, Machine, Result, process};
 
 use crate::group::Group;
-use crate::launch::PID_FILE;
 use crate::mconsole::{self, Failure};
+use crate::names::PID_FILE;
 use crate::record::Record;
 use crate::{cpu, helper, kernel, leash, memory, ready};
 

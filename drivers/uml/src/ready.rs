@@ -5,7 +5,7 @@ use berth_driver_api::running::Running;
 use berth_driver_api::{Error, Machine, Result, files, process};
 
 use crate::kernel;
-use crate::launch::{CONSOLE, PID_FILE, READY};
+use crate::names::{CONSOLE, PID_FILE, READY, STARTED};
 
 /// Returns when the guest has said `word`, or fails with the last words of a kernel that died.
 pub(crate) async fn wait_for(machine: &Machine, word: &str) -> Result<()> {
@@ -35,9 +35,6 @@ fn died(machine: &Machine) -> Error {
         last_words(machine),
     )
 }
-
-/// The line in the console's log before what the kernel says.
-pub(crate) const STARTED: &str = "--- berth starts the machine";
 
 /// A panic comes with long lists of what the kernel was doing.
 const LONGEST: u64 = 64 << 10;

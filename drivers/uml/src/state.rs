@@ -8,8 +8,8 @@ use berth_driver_api::{Error, Machine, Result, State};
 use nix::sys::statvfs::statvfs;
 
 use crate::group::Group;
-use crate::launch::PID_FILE;
 use crate::mconsole::{self, Failure};
+use crate::names::PID_FILE;
 use crate::record::Record;
 use crate::{helper, ready};
 

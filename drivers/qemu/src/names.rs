@@ -1,0 +1,13 @@
+//! What the files and sockets of a machine are called.
+
+/// Names in the machine's folder.
+pub(crate) const PID_FILE: &str = "qemu.pid";
+pub(crate) const LOG: &str = "qemu.log";
+pub(crate) const CONSOLE: &str = "console.log";
+pub(crate) const OLD_CONSOLE: &str = "console.log.1";
+pub(crate) const READY: &str = "ready";
+
+/// Names in the machine's socket folder.
+pub(crate) const QMP_SOCKET: &str = "qmp";
+pub(crate) const WATCH_SOCKET: &str = "watch";
+pub(crate) const AGENT_SOCKET: &str = "agent";
