@@ -528,6 +528,7 @@ fn what_makes_no_sense_is_refused() {
     for args in [
         &["exec", "--", "true"][..],
         &["exec", "web1"],
+        &["exec", "web1", "--all", "--", "true"],
         &["exec", "db*", "--", "true"],
         &["exec", "web[12]", "--", "true"],
         &["exec", "-l", "role=db", "--", "true"],
@@ -559,6 +560,9 @@ berth: name a machine, select some with -l, --driver or --state, or say --all
 $ berth exec web1
 exit 2
 error: the following required arguments were not provided:
+$ berth exec web1 --all -- true
+exit 2
+berth: --all: some machines are named as well: it is either
 $ berth exec db* -- true
 exit 3
 berth: there is no machine db*

@@ -6,17 +6,16 @@ use std::sync::Arc;
 use super::progress::{Screen, Task};
 use super::report;
 use super::words::PARTLY_FAILED;
-use crate::fleet::for_each;
+use crate::fleet::{default_parallel, for_each};
 
-/// Does `work` for every name at once, prints what failed, and chooses the exit code: a single machine's own, 5 if
-/// some of several failed.
+/// Does `work` for every name, as many at once as this computer can well do, prints what failed, and chooses the exit
+/// code: a single machine's own, 5 if some of several failed.
 pub async fn each<T, F: Future<Output = anyhow::Result<T>>>(
     names: &[String],
     screen: &Screen,
     work: impl Fn(String, Arc<Task>) -> F,
 ) -> (Vec<(String, T)>, ExitCode) {
-    let parallel = names.len().max(1);
-    let outcomes = for_each(names, parallel, |name| {
+    let outcomes = for_each(names, default_parallel(), |name| {
         let task = screen.task(&name);
         let done = work(name, task.clone());
         async move {

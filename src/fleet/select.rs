@@ -106,8 +106,15 @@ pub async fn select(
 /// The names that a selection picks, maybe none, each once, in the order given or by name.
 ///
 /// # Errors
-/// [`Error::NoSuchMachine`] for a name that is not there, or a pattern that nothing fits.
+/// [`Error::NoSuchMachine`] for a name that is not there, or a pattern that nothing fits; [`Error::BadRequest`] for names
+/// and `--all` together.
 pub async fn pick(berth: &Berth, selection: &Selection, deadline: Duration) -> Result<Vec<String>> {
+    if selection.filters.all && !selection.names.is_empty() {
+        return Err(Error::BadRequest {
+            what: "--all".into(),
+            reason: "some machines are named as well: it is either".into(),
+        });
+    }
     let mut names = match selection.names.is_empty() {
         true => berth.home.machine_names()?,
         false => named(berth, &selection.names)?,
