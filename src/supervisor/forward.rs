@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use berth_driver_api::footprint;
 use berth_provision::ssh::{Session, Stream};
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -100,6 +101,8 @@ impl Streams {
             _ = session.closed() => {}
         }
         self.slot().take();
+        // Most of the code that served the clients is not needed to wait for the next.
+        footprint::forget_code();
     }
 
     fn slot(&self) -> std::sync::MutexGuard<'_, Option<Stream>> {

@@ -8,7 +8,8 @@ use std::ptr::NonNull;
 
 use nix::sys::mman::{MmapAdvise, madvise};
 
-/// Gives the program's code back to the page cache. What is reached from now on is mapped again, piece by piece.
+/// Gives the program's code and constants back to the page cache. What is reached from now on is mapped again, piece by
+/// piece.
 pub fn forget_code() {
     // Without it the supervisor is only larger.
     let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else {
@@ -31,12 +32,14 @@ pub fn forget_code() {
     }
 }
 
-/// Start and length of a mapping of the program's code, from a line of /proc/self/maps (proc_pid_maps(5)). Only what
-/// cannot be written to: relocated data is lost when it is dropped.
+/// Start and length of a mapping of the program's code, or of the constants at its file's beginning, from a line of
+/// /proc/self/maps (proc_pid_maps(5)). Only what never could be written to: relocated data, which is read-only later in
+/// the file, is lost when it is dropped.
 fn code(line: &str, exe: &str) -> Option<(usize, usize)> {
     let mut words = line.split_ascii_whitespace();
-    let (range, rights) = (words.next()?, words.next()?);
-    if rights != "r-xp"
+    let (range, rights, offset) = (words.next()?, words.next()?, words.next()?);
+    let constants = rights == "r--p" && offset.bytes().all(|digit| digit == b'0');
+    if !(rights == "r-xp" || constants)
         || line
             .split_once('/')
             .is_none_or(|(_, path)| format!("/{path}") != exe)
@@ -57,7 +60,10 @@ mod tests {
     fn only_the_programs_own_code_is_found() {
         let exe = "/usr/bin/berth";
         let line = "5612fedc8000-5612ff44a000 r-xp 00207000 fe:00 1234                       /usr/bin/berth";
-        assert_eq!(code(line, exe), Some((0x5612_fedc_8000, 0x68_2000)));
+        let found = Some((0x5612_fedc_8000, 0x68_2000));
+        assert_eq!(code(line, exe), found);
+        let constants = line.replace("r-xp 00207000", "r--p 00000000");
+        assert_eq!(code(&constants, exe), found);
         for other in [
             line.replace("r-xp", "r--p"),
             line.replace("r-xp", "rwxp"),

@@ -8,7 +8,7 @@ use russh::client::{Handle, Msg};
 use russh::{Channel, ChannelOpenFailure, Disconnect};
 use tokio::process::Child;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::client::Client;
 use super::connect::{Connected, connect};
@@ -20,6 +20,10 @@ const OPENING: Duration = Duration::from_secs(60);
 
 /// OpenSSH opens ten sessions on one connection (MaxSessions); commands beyond ours wait for one to end.
 const SESSIONS: usize = 9;
+
+/// A session that has ended here counts there until the server has heard of it: one that is refused is asked for again for
+/// this long.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// A connection to a machine, logged in. Clones share it; it ends when the last one and all its streams are gone.
 #[derive(Clone)]
@@ -166,8 +170,17 @@ impl Session {
     pub(super) async fn open_session(&self) -> Result<(Channel<Msg>, OwnedSemaphorePermit)> {
         let permit = self.inner.sessions.clone().acquire_owned().await;
         let permit = permit.map_err(|_| self.lost("it was closed"))?;
-        let opening = self.inner.handle.channel_open_session();
-        Ok((self.opened("a session", opening).await?, permit))
+        let until = Instant::now() + ENDING;
+        let mut pause = Duration::from_millis(2);
+        loop {
+            let opening = self.inner.handle.channel_open_session();
+            match self.opened("a session", opening).await {
+                Err(Error::Refused { .. }) if Instant::now() < until => {}
+                opened => return Ok((opened?, permit)),
+            }
+            sleep(pause).await;
+            pause *= 2;
+        }
     }
 
     async fn opened(

@@ -176,6 +176,9 @@ impl Driver for Sshd {
         command.stdout(Stdio::null()).stderr(log);
         let child = process::spawn_detached(command)?;
         let pid = child.id().unwrap_or_default();
+        let began = i32::try_from(pid).ok().and_then(stat);
+        let began = began.map(|(_, began)| began).unwrap_or_default();
+        write(&machine.file("began"), began.as_bytes())?;
         write(&machine.file("pid"), pid.to_string().as_bytes())
     }
 
@@ -259,16 +262,18 @@ impl Driver for Sshd {
 
 /// The machine's process, if it is alive and still the one that was started.
 fn running(machine: &Machine) -> Option<Pid> {
-    let pid: i32 = fs::read_to_string(machine.file("pid"))
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let alive = !status.lines().any(|line| line.starts_with("State:\tZ"));
-    let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
-    let ours = command.contains("sshd_config") || command.contains("sleep");
-    (alive && ours).then(|| Pid::from_raw(pid))
+    let read = |name| fs::read_to_string(machine.file(name)).ok();
+    let pid: i32 = read("pid")?.trim().parse().ok()?;
+    let (state, began) = stat(pid)?;
+    (state != "Z" && Some(began) == read("began")).then(|| Pid::from_raw(pid))
+}
+
+/// What a process does and when it began: fields 3 and 22 of proc_pid_stat(5). Its own words on what it is are not whole
+/// at all times: sshd writes over them.
+fn stat(pid: i32) -> Option<(String, String)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ').map(str::to_owned);
+    Some((fields.next()?, fields.nth(18)?))
 }
 
 /// Whether the machine's port is still taken: a connection's process that was forked while the others were ended holds
