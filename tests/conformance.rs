@@ -9,6 +9,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use serde_json::Value;
 use support::World;
+use support::host::Host;
 
 const PYTHON: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -24,17 +25,33 @@ fn with_python() -> World {
 #[track_caller]
 fn keeps_its_promises(world: &World, driver: &str) {
     let image = world.image();
-    let args = ["driver", "check", driver, "--json", "--image", &image];
-    let ran = world.berth(&[&args[..], &["--memory", "64M", "--timeout", "60"]].concat());
+    let rest = ["--image", &image, "--memory", "64M"];
+    assert!(promises_kept(world, driver, &rest) > 15);
+}
+
+/// How many promises there are, all kept.
+#[track_caller]
+fn promises_kept(world: &World, driver: &str, rest: &[&str]) -> usize {
+    let args = ["driver", "check", driver, "--json", "--timeout", "60"];
+    let ran = world.berth(&[&args[..], rest].concat());
     let cases: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
     let cases = cases.as_array().unwrap();
-    assert!(cases.len() > 15, "{cases:?}");
     let broken: Vec<_> = cases
         .iter()
         .filter(|case| !case["broken"].is_null())
         .collect();
     assert!(broken.is_empty() && ran.code == 0, "{broken:#?}");
     assert_eq!(world.berth(&["ls", "-q"]).ok().stdout, "");
+    cases.len()
+}
+
+#[test]
+fn the_driver_of_hosts_that_run_already_keeps_its_promises() {
+    let world = World::new();
+    let host = Host::start(&world, "old", "");
+    let options = host.options();
+    let options: Vec<&str> = options.iter().skip(2).map(String::as_str).collect();
+    assert!(promises_kept(&world, "ssh", &options) > 7);
 }
 
 #[test]

@@ -52,8 +52,13 @@ async fn subject(
         .machine(&opened.record, opened.driver.info(), progress)
         .await?;
     safe_sockets(&machine.sockets)?;
-    identity::make(&opened.folder, &request.name)?;
-    let credentials = identity::credentials(&opened.folder, &request.name)?;
+    let credentials = match opened.driver.info().capabilities.images {
+        true => {
+            identity::make(&opened.folder, &request.name)?;
+            identity::credentials(&opened.folder, &request.name)?
+        }
+        false => Vec::new(),
+    };
     let subject = Subject {
         machine,
         credentials,

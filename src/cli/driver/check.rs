@@ -52,7 +52,7 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
     let request = Request {
         name: "driver-check".into(),
         driver: args.driver.clone(),
-        cpus: Some(1),
+        cpus: None,
         memory: args.memory,
         disk: None,
         image: args.image.clone(),
