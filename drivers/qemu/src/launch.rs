@@ -51,8 +51,10 @@ impl From<Error> for Failure {
 
 /// Starts the machine, or lets it go on if it is paused.
 pub(crate) async fn start(machine: &Machine, progress: &dyn Progress) -> Result<()> {
-    if let Some(running) = Running::of(&machine.file(PID_FILE))? {
-        return go_on(machine, &running).await;
+    if let Some(running) = Running::of(&machine.file(PID_FILE))?
+        && go_on(machine, &running).await?
+    {
+        return Ok(());
     }
     let mut record = Record::existing(machine)?;
     if !disk::overlay(machine).exists() {
@@ -84,16 +86,18 @@ pub(crate) async fn start(machine: &Machine, progress: &dyn Progress) -> Result<
     ))
 }
 
-async fn go_on(machine: &Machine, running: &Running) -> Result<()> {
+/// Has a machine go on that is up. False if its QEMU was just ending, as one does whose start was given up.
+async fn go_on(machine: &Machine, running: &Running) -> Result<bool> {
     match state::of_running(machine, running).await? {
         State::Paused => {
             let mut monitor = connect(machine).await?;
             let answer = monitor.call(qapi::qmp::cont {}).await;
             answer
-                .map(drop)
+                .map(|_| true)
                 .map_err(|error| Error::failed("resuming the machine", error))
         }
-        State::Starting | State::Running => Ok(()),
+        State::Starting | State::Running => Ok(true),
+        State::Stopped => Ok(false),
         state => Err(Error::WrongState {
             state,
             wanted: "stopped, running or paused",
