@@ -80,6 +80,19 @@ fn a_machine_of_a_users_own_libvirt() {
     session.finish();
 }
 
+#[test]
+#[ignore = "boots VMs; cargo xtask test runs it"]
+fn the_driver_keeps_its_promises() {
+    let session = Session::new();
+    let check = "$BERTH driver check libvirt --memory 512M --image";
+    let out = session
+        .user(&format!("{check} {}", image("debian-13-docker")))
+        .deadline(BOOT * 4)
+        .ok();
+    println!("{}", out.stdout);
+    session.finish();
+}
+
 struct Session {
     host: Host,
 }

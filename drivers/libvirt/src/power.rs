@@ -120,6 +120,7 @@ pub(crate) async fn stop(
     };
     let until = Instant::now() + deadline;
     let mut ask = Instant::now();
+    let mut asked = false;
     let mut pause = Duration::from_millis(100);
     loop {
         let now = state(&domain)?;
@@ -133,9 +134,10 @@ pub(crate) async fn stop(
             });
         }
         if Instant::now() >= ask {
-            if let Err(error) = blocking(|| ask_to_shut_down(&domain, now)) {
+            if let Err(error) = blocking(|| ask_to_shut_down(&domain, now, asked)) {
                 tracing::debug!(machine = machine.name, "asking: {}", error.message());
             }
+            asked = true;
             ask = Instant::now() + AGAIN;
         }
         let left = until.saturating_duration_since(Instant::now());
@@ -144,16 +146,27 @@ pub(crate) async fn stop(
     }
 }
 
-fn ask_to_shut_down(domain: &Domain, state: State) -> Result<(), virt::error::Error> {
+/// The power button first: while the agent is asked, libvirt answers nobody else about the machine.
+fn ask_to_shut_down(domain: &Domain, state: State, again: bool) -> Result<(), virt::error::Error> {
     match state {
         State::Paused => drop(domain.resume()?),
         // This guest never runs again.
         State::Error => return domain.destroy(),
         _ => {}
     }
+    let ways = match again {
+        false => [
+            sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN,
+            sys::VIR_DOMAIN_SHUTDOWN_GUEST_AGENT,
+        ],
+        true => [
+            sys::VIR_DOMAIN_SHUTDOWN_GUEST_AGENT,
+            sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN,
+        ],
+    };
     domain
-        .shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
-        .or_else(|_| domain.shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
+        .shutdown_flags(ways[0])
+        .or_else(|_| domain.shutdown_flags(ways[1]))
         // libvirt's test driver takes neither.
         .or_else(|_| domain.shutdown())
         .map(drop)
