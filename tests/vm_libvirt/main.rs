@@ -33,7 +33,9 @@ fn end_daemon(pid_file: &Path) {
     let pid = Pid::from_raw(text.trim().parse().unwrap());
     let _ = kill(pid, Signal::SIGTERM);
     eventually("the daemon ends", Duration::from_secs(20), || {
+        // One that nobody reaped yet has let go of everything once its last other thread is gone.
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        (status.is_empty() || status.contains("\nState:\tZ")).then_some(())
+        let dead = status.contains("\nState:\tZ") && status.contains("\nThreads:\t1\n");
+        (status.is_empty() || dead).then_some(())
     });
 }
