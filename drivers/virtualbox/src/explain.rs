@@ -36,6 +36,17 @@ pub(crate) fn is_starting(error: &Error) -> bool {
     says(error, &["has tried to lock the machine"])
 }
 
+/// True if what was to be made is there: a VBoxManage that lost its session at its end had made it.
+pub(crate) fn is_made_already(error: &Error) -> bool {
+    says(
+        error,
+        &[
+            "is already associated with the current state of machine uuid",
+            "already exists",
+        ],
+    )
+}
+
 /// True if the VM is off already.
 pub(crate) fn is_not_running(error: &Error) -> bool {
     says(
@@ -186,6 +197,11 @@ mod tests {
             ),
         ];
         assert!(ending.iter().all(is_locked));
+        let attached = tool(
+            "VBoxManage: error: Cannot attach medium 'boot.vmdk' {cb76319d-7f3d-4c12-aa60-d418e836c702}: medium is already \
+             associated with the current state of machine uuid {cb76319d-7f3d-4c12-aa60-d418e836c700}!",
+        );
+        assert!(is_made_already(&attached) && !is_locked(&attached) && !is_made_already(&locked));
         let starting = tool(
             "VBoxManage: error: An unexpected process (PID=0x00005C6C) has tried to lock the machine 'berth-x-1', while \
              only the process started by LaunchVMProcess (PID=0x00005C5D) is allowed",

@@ -57,11 +57,15 @@ impl VBoxManage {
     pub(crate) async fn run(&self, arguments: &[String]) -> Result<String> {
         let deadline = Instant::now() + LOCKED;
         let mut pause = Duration::from_millis(100);
+        let mut again = false;
         loop {
             match service::call(true, output(arguments)).await {
                 Err(error) if explain::is_locked(&error) && Instant::now() + pause < deadline => {
                     tracing::debug!(?arguments, "the VM is locked: {error}");
+                    again = true;
                 }
+                // The first one did it, and failed only afterwards.
+                Err(error) if again && explain::is_made_already(&error) => return Ok(String::new()),
                 outcome => return outcome,
             }
             sleep(pause).await;

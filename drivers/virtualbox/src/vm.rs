@@ -3,8 +3,10 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use berth_driver_api::{Error, Machine, Result, State, mac};
+use tokio::time::timeout;
 
 use crate::arguments::{self, BOOT_PORT, CONTROLLER, DISK_PORT, Hardware};
 use crate::media::{BASE_DESCRIPTION, BOOT_DESCRIPTION, DISK};
@@ -34,9 +36,15 @@ pub(crate) fn is_complete(shown: &Properties) -> bool {
         .is_some_and(|medium| medium.ends_with(DISK))
 }
 
+/// VirtualBox answers nobody about a VM that is being changed; it is not waited for longer than this.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What the machine does. One whose making was broken off is still being made.
 pub(crate) async fn state(tool: &VBoxManage, machine: &Machine) -> Result<State> {
-    match tool.show(machine).await {
+    let Ok(shown) = timeout(PATIENCE, tool.show(machine)).await else {
+        return Ok(State::Unreachable);
+    };
+    match shown {
         Ok(Some(shown)) if is_complete(&shown) => Ok(shown.state()),
         Ok(Some(_)) => Ok(State::Creating),
         Ok(None) => Ok(State::Missing),
