@@ -3,14 +3,9 @@
 use std::time::Duration;
 
 use berth_driver_api::ready;
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::Opened;
-
-/// How long an SSH server may take to greet; emulated ones take seconds.
-const GREETING: Duration = Duration::from_secs(10);
 
 /// Returns when the guest has said that its SSH server listens. Images that berth did not build say nothing: theirs is
 /// tried until it greets.
@@ -29,16 +24,9 @@ pub(super) async fn ready(opened: &Opened) -> berth_driver_api::Result<()> {
 async fn greeting(opened: &Opened) {
     let mut pause = Duration::from_millis(200);
     loop {
-        let attempt = async {
-            let address = opened.address().await.ok()?;
-            let host = (address.host.as_str(), address.port);
-            let mut stream = TcpStream::connect(host).await.ok()?;
-            let mut start = [0; 4];
-            stream.read_exact(&mut start).await.ok()?;
-            (start == *b"SSH-").then_some(())
-        };
-        // A forwarded port takes connections before the guest does, and keeps them waiting.
-        if let Ok(Some(())) = timeout(GREETING, attempt).await {
+        if let Ok(address) = opened.address().await
+            && ready::greets(&address).await
+        {
             return;
         }
         sleep(pause).await;

@@ -7,8 +7,6 @@ use std::os::unix::fs::FileTypeExt;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use crate::ports::Ports;
@@ -344,27 +342,15 @@ async fn asked_meanwhile(
 /// Returns when an SSH server greets at the machine's address. What is behind other hosts is taken at its word.
 async fn listens(driver: &dyn Driver, machine: &Machine) -> Outcome {
     driver.ready(machine, ready::SSH).await.map_err(words)?;
-    if !driver
-        .address(machine)
-        .await
-        .map_err(words)?
-        .jump
-        .is_empty()
-    {
+    let address = driver.address(machine).await.map_err(words)?;
+    if !address.jump.is_empty() {
         return Ok(());
     }
     let mut pause = Duration::from_millis(100);
     loop {
-        let attempt = async {
-            let address = driver.address(machine).await.ok()?;
-            let host = (address.host.as_str(), address.port);
-            let mut stream = TcpStream::connect(host).await.ok()?;
-            let mut start = [0; 4];
-            stream.read_exact(&mut start).await.ok()?;
-            (start == *b"SSH-").then_some(())
-        };
-        // A forwarded port takes connections before the guest does, and keeps them waiting.
-        if let Ok(Some(())) = timeout(ANSWER, attempt).await {
+        if let Ok(address) = driver.address(machine).await
+            && ready::greets(&address).await
+        {
             return Ok(());
         }
         sleep(pause).await;

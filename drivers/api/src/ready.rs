@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use inotify::{EventStream, Inotify, WatchMask};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use crate::{Error, Result};
+use crate::{Address, Error, Result};
 
 /// The guest's SSH server listens.
 pub const SSH: &str = "ssh";
@@ -57,6 +60,17 @@ impl Words {
         Ok(says(&bytes, word))
     }
 
+    /// Returns when the guest has said `word`.
+    ///
+    /// # Errors
+    /// As [`Words::contain`] and [`Words::changed`].
+    pub async fn hear(&mut self, word: &str) -> Result<()> {
+        while !self.contain(word)? {
+            self.changed().await?;
+        }
+        Ok(())
+    }
+
     /// Returns when one of the files has changed since the watch was set or this last returned.
     ///
     /// # Errors
@@ -69,6 +83,22 @@ impl Words {
         }
         Ok(())
     }
+}
+
+/// How long an SSH server may take to greet; emulated ones take seconds. A forwarded port takes connections before the
+/// guest does, and keeps them waiting.
+const GREETING: Duration = Duration::from_secs(10);
+
+/// Whether an SSH server greets at `address` (RFC 4253, section 4.2), by one attempt.
+pub async fn greets(address: &Address) -> bool {
+    let attempt = async {
+        let host = (address.host.as_str(), address.port);
+        let mut stream = TcpStream::connect(host).await.ok()?;
+        let mut start = [0; 4];
+        stream.read_exact(&mut start).await.ok()?;
+        (start == *b"SSH-").then_some(())
+    };
+    matches!(timeout(GREETING, attempt).await, Ok(Some(())))
 }
 
 /// Whole lines only: a word that is still being written has no end yet.

@@ -199,15 +199,8 @@ pub(crate) async fn computer(hypervisors: &Hypervisors) -> Probe {
     let mut execution = Execution::Unknown;
     match accelerator(&hypervisor, std::env::consts::ARCH).await {
         Ok(verdict) => {
-            execution = match verdict.accelerator {
-                Accelerator::Tcg => Execution::Emulated,
-                Accelerator::Kvm | Accelerator::Hvf => Execution::Hardware,
-            };
-            findings.push(Finding::new(
-                "acceleration",
-                verdict.accelerator != Accelerator::Tcg,
-                format!("{}: {}", verdict.accelerator.word(), verdict.reason),
-            ));
+            execution = verdict.execution();
+            findings.push(verdict.finding());
         }
         Err(error) => findings.push(Finding::bad("acceleration", error.to_string())),
     }

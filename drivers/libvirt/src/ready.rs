@@ -26,11 +26,7 @@ pub(crate) async fn wait_for(
         if !hypervisor.shares_files() {
             return network::address_known(hypervisor, machine, record).await;
         }
-        let mut words = Words::watch(machine.file(READY), &[])?;
-        while !words.contain(word)? {
-            words.changed().await?;
-        }
-        Ok(())
+        Words::watch(machine.file(READY), &[])?.hear(word).await
     };
     tokio::select! {
         biased;

@@ -11,6 +11,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use berth_driver_api::{Execution, Finding};
 use serde::{Deserialize, Serialize};
 
 /// What a machine's CPUs are run by.
@@ -53,6 +54,23 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// How it runs guests' code.
+    pub fn execution(&self) -> Execution {
+        match self.accelerator {
+            Accelerator::Tcg => Execution::Emulated,
+            Accelerator::Kvm | Accelerator::Hvf => Execution::Hardware,
+        }
+    }
+
+    /// What a probe tells of it.
+    pub fn finding(&self) -> Finding {
+        Finding::new(
+            "acceleration",
+            self.accelerator != Accelerator::Tcg,
+            format!("{}: {}", self.accelerator.word(), self.reason),
+        )
+    }
+
     /// The user's own choice.
     pub fn chosen(accelerator: Accelerator) -> Verdict {
         Verdict {

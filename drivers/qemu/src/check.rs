@@ -129,15 +129,8 @@ pub(crate) async fn computer(cache: &Path) -> Probe {
                 },
             ));
             let verdict = accel::decide(path, arch, cache).await;
-            execution = match verdict.accelerator {
-                Accelerator::Tcg => Execution::Emulated,
-                Accelerator::Kvm | Accelerator::Hvf => Execution::Hardware,
-            };
-            findings.push(Finding::new(
-                "acceleration",
-                verdict.accelerator != Accelerator::Tcg,
-                format!("{}: {}", verdict.accelerator.word(), verdict.reason),
-            ));
+            execution = verdict.execution();
+            findings.push(verdict.finding());
         }
     }
     match process::find("qemu-img") {

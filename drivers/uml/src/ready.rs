@@ -12,13 +12,7 @@ pub(crate) async fn wait_for(machine: &Machine, word: &str) -> Result<()> {
     let Some(running) = Running::of(&machine.file(PID_FILE))? else {
         return Err(died(machine));
     };
-    let hear = async {
-        let mut words = Words::watch(machine.file(READY), &[])?;
-        while !words.contain(word)? {
-            words.changed().await?;
-        }
-        Ok(())
-    };
+    let hear = async { Words::watch(machine.file(READY), &[])?.hear(word).await };
     tokio::select! {
         biased;
         said = hear => said,
