@@ -378,20 +378,24 @@ fn driver() -> &'static Path {
     })
 }
 
-/// The smallest disk that there is.
+/// The smallest disk that there is, made once for all tests.
 fn disk() -> &'static Path {
-    static DISK: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = DISK.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tiny.qcow2");
-        let made = Command::new("qemu-img")
+    static DISK: OnceLock<PathBuf> = OnceLock::new();
+    DISK.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let disk = folder.join("tiny.qcow2");
+        if disk.exists() {
+            return disk;
+        }
+        let made = tempfile::NamedTempFile::new_in(folder).unwrap();
+        let status = Command::new("qemu-img")
             .args(["create", "-q", "-f", "qcow2"])
-            .arg(&path)
+            .arg(made.path())
             .arg("8M")
             .status()
             .unwrap();
-        assert!(made.success());
-        (folder, path)
-    });
-    path
+        assert!(status.success());
+        made.persist(&disk).unwrap();
+        disk
+    })
 }

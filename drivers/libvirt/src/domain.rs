@@ -16,6 +16,17 @@ const QEMU_NAMESPACE: &str = "http://libvirt.org/schemas/domain/qemu/1.0";
 /// Where the network card goes that libvirt does not know of: far from where it puts its own.
 const USER_CARD_SLOT: &str = "0x10";
 
+/// Where the devices go on the root bus. libvirt would put a bridge before each: that is more to find at boot, and
+/// under emulation each bridge is one more chance for a CPU to lose an interrupt while the other lays out memory
+/// (QEMU's issue 1921), after which the guest hangs.
+mod slot {
+    pub(super) const DISK: &str = "0x03";
+    pub(super) const SEED: &str = "0x04";
+    pub(super) const CARD: &str = "0x05";
+    pub(super) const CHANNELS: &str = "0x06";
+    pub(super) const RNG: &str = "0x07";
+}
+
 /// The files that a machine consists of, where its hypervisor finds them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Files {
@@ -224,21 +235,30 @@ impl Domain<'_> {
 
     fn devices(&self) -> Element {
         Element::new("devices")
-            .child(self.disk())
+            .child(self.disk().child(on_root_bus(slot::DISK)))
             .children(self.seed())
             .child(
                 Element::new("controller")
                     .with("type", "usb")
                     .with("model", "none"),
             )
+            .child(
+                Element::new("controller")
+                    .with("type", "virtio-serial")
+                    .with("index", 0)
+                    .child(on_root_bus(slot::CHANNELS)),
+            )
             .children(self.network())
             .children(self.channels())
             .child(
-                Element::new("rng").with("model", "virtio").child(
-                    Element::new("backend")
-                        .with("model", "random")
-                        .text("/dev/urandom"),
-                ),
+                Element::new("rng")
+                    .with("model", "virtio")
+                    .child(
+                        Element::new("backend")
+                            .with("model", "random")
+                            .text("/dev/urandom"),
+                    )
+                    .child(on_root_bus(slot::RNG)),
             )
             // libvirt adds one unless it is told not to; nobody uses it, and every guest would load its module.
             .child(Element::new("memballoon").with("model", "none"))
@@ -258,7 +278,11 @@ impl Domain<'_> {
         let driver = Element::new("driver")
             .with("name", "qemu")
             .with("type", "raw");
-        Some(disk(driver, file, "vdb").child(Element::new("readonly")))
+        Some(
+            disk(driver, file, "vdb")
+                .child(Element::new("readonly"))
+                .child(on_root_bus(slot::SEED)),
+        )
     }
 
     fn network(&self) -> Option<Element> {
@@ -293,7 +317,8 @@ impl Domain<'_> {
         Some(
             interface
                 .child(Element::new("model").with("type", "virtio"))
-                .child(Element::new("rom").with("enabled", "no")),
+                .child(Element::new("rom").with("enabled", "no"))
+                .child(on_root_bus(slot::CARD)),
         )
     }
 
@@ -356,6 +381,15 @@ fn disk(driver: Element, file: &str, target: &str) -> Element {
                 .with("dev", target)
                 .with("bus", "virtio"),
         )
+}
+
+fn on_root_bus(slot: &str) -> Element {
+    Element::new("address")
+        .with("type", "pci")
+        .with("domain", "0x0000")
+        .with("bus", "0x00")
+        .with("slot", slot)
+        .with("function", "0x0")
 }
 
 #[cfg(test)]

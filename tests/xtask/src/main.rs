@@ -4,6 +4,7 @@ mod bench;
 mod fetch;
 mod parts;
 mod setup;
+mod suites;
 mod test;
 
 use std::process::ExitCode;

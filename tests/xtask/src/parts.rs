@@ -9,20 +9,22 @@ use anyhow::{Context, Result, bail};
 /// The parts that were done.
 #[derive(Default)]
 pub struct Parts {
-    done: Vec<(&'static str, Duration, bool)>,
+    done: Vec<(&'static str, Duration, Option<String>)>,
 }
 
 impl Parts {
-    /// Does a part. Its error is told at once; [`Parts::end`] fails then.
+    /// Does a part. Its error is told at once, and again by [`Parts::end`], which fails then.
     pub fn part(&mut self, name: &'static str, work: impl FnOnce() -> Result<()>) -> bool {
         eprintln!("\n==> {name}");
         let begun = Instant::now();
         let outcome = work();
-        if let Err(error) = &outcome {
-            eprintln!("{name}: {error:#}");
+        let error = outcome.err().map(|error| format!("{error:#}"));
+        if let Some(error) = &error {
+            eprintln!("{name}: {error}");
         }
-        self.done.push((name, begun.elapsed(), outcome.is_ok()));
-        outcome.is_ok()
+        let good = error.is_none();
+        self.done.push((name, begun.elapsed(), error));
+        good
     }
 
     /// Tells each part's time.
@@ -30,12 +32,14 @@ impl Parts {
     /// # Errors
     /// If a part failed.
     pub fn end(self) -> Result<()> {
+        let mut failed = Vec::new();
+        for (name, _, error) in &self.done {
+            if let Some(error) = error {
+                eprintln!("\n==> {name}: {error}");
+                failed.push(*name);
+            }
+        }
         eprint!("\n{}", self.table());
-        let failed: Vec<&str> = self
-            .done
-            .iter()
-            .filter_map(|(name, _, good)| (!good).then_some(*name))
-            .collect();
         if failed.is_empty() {
             return Ok(());
         }
@@ -50,8 +54,8 @@ impl Parts {
             .map(|(name, ..)| name.len())
             .max()
             .unwrap_or(0);
-        for (name, time, good) in &self.done {
-            let word = if *good { "ok" } else { "FAILED" };
+        for (name, time, error) in &self.done {
+            let word = if error.is_none() { "ok" } else { "FAILED" };
             let seconds = time.as_secs_f64();
             let _ = writeln!(text, "{name:width$} {seconds:8.1} s  {word}");
         }

@@ -6,9 +6,13 @@ use anyhow::Result;
 
 use crate::parts::{Parts, cargo, succeed};
 use crate::setup::{self, Cache};
+use crate::suites;
 
 /// What the tests with VMs are made of; the first one is what `berth up` takes.
 const IMAGES: &str = "debian-13-docker debian-13 debian-12 uml-kernel";
+
+/// How many programs that boot VMs run at once: under emulation most of them keep one CPU busy.
+const VM_TESTS_AT_ONCE: usize = 2;
 
 /// What is to be tested.
 #[derive(Debug, clap::Args)]
@@ -54,7 +58,8 @@ fn test(parts: &mut Parts, quick: bool) {
         return;
     }
     parts.part("units and the whole program", || {
-        succeed(&mut cargo("test --workspace --no-fail-fast"))
+        suites::run("--workspace --lib --bins --tests", &[], 1, |_| ())?;
+        succeed(&mut cargo("test --workspace --doc"))
     });
     if quick {
         return;
@@ -77,9 +82,14 @@ fn test(parts: &mut Parts, quick: bool) {
     });
     if built && libvirt {
         parts.part("the whole program with VMs", || {
-            let mut tests = cargo("test --no-fail-fast --test vm_* --");
-            tests.args(["--ignored", "--test-threads=1", "--show-output"]);
-            succeed(cache.tell(&mut tests))
+            suites::run(
+                "--test vm_*",
+                &["--ignored", "--test-threads=1", "--show-output"],
+                VM_TESTS_AT_ONCE,
+                |tests| {
+                    cache.tell(tests);
+                },
+            )
         });
     }
 }

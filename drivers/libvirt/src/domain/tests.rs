@@ -128,8 +128,12 @@ fn a_machine_of_a_session() {
       <driver name='qemu' type='qcow2' discard='unmap' detect_zeroes='unmap'/>
       <source file='/pool/disk.qcow2'/>
       <target dev='vda' bus='virtio'/>
+      <address type='pci' domain='0x0000' bus='0x00' slot='0x03' function='0x0'/>
     </disk>
     <controller type='usb' model='none'/>
+    <controller type='virtio-serial' index='0'>
+      <address type='pci' domain='0x0000' bus='0x00' slot='0x06' function='0x0'/>
+    </controller>
     <serial type='file'>
       <source path='/home/me/vm/console.log' append='on'/>
     </serial>
@@ -142,6 +146,7 @@ fn a_machine_of_a_session() {
     </channel>
     <rng model='virtio'>
       <backend model='random'>/dev/urandom</backend>
+      <address type='pci' domain='0x0000' bus='0x00' slot='0x07' function='0x0'/>
     </rng>
     <memballoon model='none'/>
   </devices>
@@ -208,19 +213,25 @@ fn a_machine_of_the_system() {
       <driver name='qemu' type='qcow2' discard='unmap' detect_zeroes='unmap'/>
       <source file='/pool/disk.qcow2'/>
       <target dev='vda' bus='virtio'/>
+      <address type='pci' domain='0x0000' bus='0x00' slot='0x03' function='0x0'/>
     </disk>
     <disk type='file' device='disk'>
       <driver name='qemu' type='raw'/>
       <source file='/pool/seed'/>
       <target dev='vdb' bus='virtio'/>
       <readonly/>
+      <address type='pci' domain='0x0000' bus='0x00' slot='0x04' function='0x0'/>
     </disk>
     <controller type='usb' model='none'/>
+    <controller type='virtio-serial' index='0'>
+      <address type='pci' domain='0x0000' bus='0x00' slot='0x06' function='0x0'/>
+    </controller>
     <interface type='network'>
       <mac address='52:54:de:ad:be:ef'/>
       <source network='default'/>
       <model type='virtio'/>
       <rom enabled='no'/>
+      <address type='pci' domain='0x0000' bus='0x00' slot='0x05' function='0x0'/>
     </interface>
     <serial type='pty'/>
     <channel type='unix'>
@@ -228,6 +239,7 @@ fn a_machine_of_the_system() {
     </channel>
     <rng model='virtio'>
       <backend model='random'>/dev/urandom</backend>
+      <address type='pci' domain='0x0000' bus='0x00' slot='0x07' function='0x0'/>
     </rng>
     <memballoon model='none'/>
   </devices>
