@@ -188,8 +188,9 @@ fn its_disks_boot(host: &Host) {
         "ide-hd,drive=boot,bus=ide.0,bootindex=1",
         "-drive",
     ])
+    // User Mode Linux machines of other tests read the same image, and have it locked in their own way.
     .arg(format!(
-        "id=disk,if=none,format=qcow2,file={}",
+        "id=disk,if=none,format=qcow2,backing.file.locking=off,file={}",
         written.display()
     ))
     .args(["-device", "ide-hd,drive=disk,bus=ide.1", "-netdev"])

@@ -76,8 +76,11 @@ pub(crate) fn start(
                 sys::VIR_DOMAIN_PMSUSPENDED => domain.pm_wakeup(0),
                 _ => domain.resume(),
             });
-            resumed.map_err(failed("resuming the machine"))?;
-            return Ok(());
+            return match resumed {
+                // One that is only being started is paused too, and its start was waited for.
+                Err(_) if matches!(self::state(&domain), Ok(State::Running)) => Ok(()),
+                resumed => Ok(resumed.map(drop).map_err(failed("resuming the machine"))?),
+            };
         }
         State::Error => kill(hypervisor, machine)?,
         _ => {}

@@ -4,12 +4,16 @@
 //! VBoxManage's start script removes the socket of a service that it does not see in the list of processes yet. Two
 //! VBoxManage at once would begin two services then, each of which overwrites what the other one has written. So
 //! whoever may be the first goes alone.
+//!
+//! And it loses one of two changes that are made to its list at once, so that they are made one after another.
 
 use std::fs::File;
 use std::future::Future;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use berth_driver_api::{Error, Result};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -19,6 +23,9 @@ const STAYS: Duration = Duration::from_secs(3);
 
 /// When the service was last heard of.
 static HEARD: Mutex<Option<Instant>> = Mutex::const_new(None);
+
+/// Held by whoever changes something.
+static CHANGES: Mutex<()> = Mutex::const_new(());
 
 /// Carries out a call of VBoxManage, alone if the service may not be there yet. `asks` tells whether this call begins it.
 pub(crate) async fn call<T>(asks: bool, call: impl Future<Output = T>) -> T {
@@ -39,11 +46,43 @@ pub(crate) async fn call<T>(asks: bool, call: impl Future<Output = T>) -> T {
     outcome
 }
 
+/// Carries out a call that changes something: after every other one, and to its end even if nobody waits for it any
+/// more, since the service goes on with what it was told.
+///
+/// # Errors
+/// If the call panicked.
+pub(crate) async fn change<T: Send + 'static>(
+    change: impl Future<Output = T> + Send + 'static,
+) -> Result<T> {
+    let turn = async {
+        let _turn = CHANGES.lock().await;
+        let _turn_of_process = locked(changes()).await;
+        call(true, change).await
+    };
+    tokio::spawn(turn)
+        .await
+        .map_err(|error| Error::failed("VirtualBox", error))
+}
+
 /// A lock that other processes of berth's heed: on VirtualBox's own folder of the user. Before VirtualBox has made it,
 /// there is none.
 async fn among_processes() -> Option<Flock<File>> {
-    let folder = File::open(folder()?).ok()?;
-    let lock = tokio::task::spawn_blocking(|| Flock::lock(folder, FlockArg::LockExclusive));
+    locked(File::open(folder()?).ok()).await
+}
+
+/// The file in VirtualBox's folder that whoever changes something has locked.
+fn changes() -> Option<File> {
+    File::options()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(folder()?.join("berth.lock"))
+        .ok()
+}
+
+async fn locked(file: Option<File>) -> Option<Flock<File>> {
+    let file = file?;
+    let lock = tokio::task::spawn_blocking(|| Flock::lock(file, FlockArg::LockExclusive));
     lock.await.ok()?.ok()
 }
 
@@ -79,5 +118,18 @@ mod tests {
         assert_eq!(most.load(Ordering::SeqCst), 1);
         tokio::join!(work(true), work(true), work(true));
         assert_eq!(most.load(Ordering::SeqCst), 2);
+        a_change_that_nobody_waits_for_is_ended_before_the_next_one_begins().await;
+    }
+
+    async fn a_change_that_nobody_waits_for_is_ended_before_the_next_one_begins() {
+        static DONE: AtomicU32 = AtomicU32::new(0);
+        let slow = change(async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            DONE.fetch_add(1, Ordering::SeqCst)
+        });
+        let given_up = tokio::time::timeout(Duration::from_millis(20), slow).await;
+        assert!(given_up.is_err());
+        let before = change(async { DONE.load(Ordering::SeqCst) }).await;
+        assert_eq!(before.unwrap(), 1);
     }
 }

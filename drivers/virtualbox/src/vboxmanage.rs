@@ -34,7 +34,7 @@ pub(crate) struct VBoxManage {
 impl VBoxManage {
     /// Finds it and asks for its version.
     pub(crate) async fn find() -> Result<VBoxManage> {
-        let told = service::call(false, output(&["--version".to_owned()])).await?;
+        let told = service::call(false, output(vec!["--version".to_owned()])).await?;
         // Debian's begins with a warning where the kernel module is missing.
         let words = told.lines().last().unwrap_or_default().trim().to_owned();
         match version(&words) {
@@ -59,7 +59,7 @@ impl VBoxManage {
         let mut pause = Duration::from_millis(100);
         let mut again = false;
         loop {
-            match service::call(true, output(arguments)).await {
+            match once(arguments).await {
                 Err(error) if explain::is_locked(&error) && Instant::now() + pause < deadline => {
                     tracing::debug!(?arguments, "the VM is locked: {error}");
                     again = true;
@@ -142,21 +142,26 @@ fn version(words: &str) -> Option<Version> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-async fn output(arguments: &[String]) -> Result<String> {
-    let mut command = process::command(PROGRAM)?;
-    // Its words are read.
-    command.args(arguments).env("LC_ALL", "C");
+async fn once(arguments: &[String]) -> Result<String> {
+    let run = output(arguments.to_vec());
     let asks = arguments
         .first()
         .is_some_and(|verb| QUESTIONS.contains(&verb.as_str()));
-    let bytes = match asks {
-        // One that is killed has the service wait for it, ten seconds long: if nobody wants the answer any more, it is
-        // left to end by itself.
-        true => tokio::spawn(process::output(command))
-            .await
-            .map_err(|error| Error::failed(PROGRAM, error))??,
-        false => process::output(command).await?,
-    };
+    if !asks {
+        return service::change(run).await?;
+    }
+    // One that is killed has the service wait for it, ten seconds long: if nobody wants the answer any more, it is
+    // left to end by itself.
+    tokio::spawn(service::call(true, run))
+        .await
+        .map_err(|error| Error::failed(PROGRAM, error))?
+}
+
+async fn output(arguments: Vec<String>) -> Result<String> {
+    let mut command = process::command(PROGRAM)?;
+    // Its words are read.
+    command.args(arguments).env("LC_ALL", "C");
+    let bytes = process::output(command).await?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
