@@ -317,8 +317,9 @@ impl Cpu {
     pub(crate) fn default_for(accelerator: Accelerator, arch: &str) -> &'static str {
         match (accelerator, arch) {
             (Accelerator::Kvm | Accelerator::Hvf, _) => "host",
-            // As the QEMU driver: the level that today's container images ask for, and no more to emulate.
-            (Accelerator::Tcg, "x86_64") => "Nehalem",
+            // As the QEMU driver: the level that today's container images ask for, what encrypts and digests, and no
+            // more to emulate.
+            (Accelerator::Tcg, "x86_64") => "Nehalem,+aes,+pclmuldq,+sha-ni",
             (Accelerator::Tcg, _) => "max",
         }
     }

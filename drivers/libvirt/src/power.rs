@@ -123,7 +123,7 @@ pub(crate) async fn stop(
     };
     let until = Instant::now() + deadline;
     let mut ask = Instant::now();
-    let mut asked = false;
+    let mut asked = 0_u32;
     let mut pause = Duration::from_millis(100);
     loop {
         let now = state(&domain)?;
@@ -140,7 +140,7 @@ pub(crate) async fn stop(
             if let Err(error) = blocking(|| ask_to_shut_down(&domain, now, asked)) {
                 tracing::debug!(machine = machine.name, "asking: {}", error.message());
             }
-            asked = true;
+            asked += 1;
             ask = Instant::now() + AGAIN;
         }
         let left = until.saturating_duration_since(Instant::now());
@@ -149,24 +149,22 @@ pub(crate) async fn stop(
     }
 }
 
-/// The power button first: while the agent is asked, libvirt answers nobody else about the machine.
-fn ask_to_shut_down(domain: &Domain, state: State, again: bool) -> Result<(), virt::error::Error> {
+/// By the power button, and by the agent only after a guest has not heeded that twice: while the agent is asked, libvirt
+/// answers nobody else about the machine.
+fn ask_to_shut_down(domain: &Domain, state: State, asked: u32) -> Result<(), virt::error::Error> {
     match state {
         State::Paused => drop(domain.resume()?),
         // This guest never runs again.
         State::Error => return domain.destroy(),
         _ => {}
     }
-    let ways = match again {
-        false => [
-            sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN,
-            sys::VIR_DOMAIN_SHUTDOWN_GUEST_AGENT,
-        ],
-        true => [
-            sys::VIR_DOMAIN_SHUTDOWN_GUEST_AGENT,
-            sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN,
-        ],
-    };
+    let mut ways = [
+        sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN,
+        sys::VIR_DOMAIN_SHUTDOWN_GUEST_AGENT,
+    ];
+    if asked % 3 == 2 {
+        ways.reverse();
+    }
     domain
         .shutdown_flags(ways[0])
         .or_else(|_| domain.shutdown_flags(ways[1]))

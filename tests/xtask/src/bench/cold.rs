@@ -37,7 +37,7 @@ pub fn run() -> Result<Vec<Figure>> {
         boots.push(begun.elapsed());
         drop(qemu);
         world.run(&["rm", "--yes", "cold"])?;
-        stocks.push(stock::boot(&world, "Nehalem")?);
+        stocks.push(stock::boot(&world, "Nehalem,+aes,+pclmulqdq,+sha-ni")?);
     }
     let seconds = |times| median(times).as_secs_f64();
     let (create, floor, boot) = (seconds(creates), seconds(floors), seconds(boots));
