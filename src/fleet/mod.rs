@@ -4,9 +4,11 @@ mod broadcast;
 mod capture;
 mod crew;
 mod each;
+pub mod file;
 mod fold;
 mod glob;
 mod label;
+pub mod plan;
 mod select;
 
 pub use broadcast::Broadcast;
