@@ -7,6 +7,8 @@ mod each;
 mod fold;
 mod glob;
 mod label;
+mod remote;
+pub mod rollout;
 mod select;
 
 pub use broadcast::Broadcast;
@@ -16,4 +18,5 @@ pub use each::for_each;
 pub use fold::fold;
 pub use glob::is_pattern;
 pub use label::LabelTest;
+pub use remote::{Remote, variable};
 pub use select::{Filters, Selection, candidates, pick, select};

@@ -37,6 +37,7 @@ pub use endpoint::{LISTENS, SUPERVISE};
 pub use engine::{EngineChange, bundle_engine, engine_versions, provision};
 pub use error::{Error, Result};
 pub use journal::Pending;
+pub(crate) use journal::die_here_if_told;
 pub use labels::{LabelChange, change_labels};
 pub use mounts::{Mount, add_mount, remove_mount};
 pub use name::{DEFAULT_NAME, check_name};
