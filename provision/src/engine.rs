@@ -2,6 +2,8 @@
 //!
 //! What an engine sends is not trusted: answers are bounded in time and size.
 
+mod ask;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! Many machines at once: which ones, and how many at a time.
 
+pub mod apply;
 mod broadcast;
 mod capture;
 mod crew;
@@ -9,6 +10,8 @@ mod fold;
 mod glob;
 mod label;
 pub mod plan;
+mod remote;
+pub mod rollout;
 mod select;
 
 pub use broadcast::Broadcast;
@@ -18,4 +21,5 @@ pub use each::for_each;
 pub use fold::fold;
 pub use glob::is_pattern;
 pub use label::LabelTest;
+pub use remote::{Remote, variable};
 pub use select::{Filters, Selection, candidates, pick, select};

@@ -39,6 +39,7 @@ pub use endpoint::{LISTENS, SUPERVISE};
 pub use engine::{EngineChange, bundle_engine, engine_versions, provision, provision_exactly};
 pub use error::{Error, Result};
 pub use journal::Pending;
+pub(crate) use journal::die_here_if_told;
 pub use labels::{LabelChange, change_labels, check_label};
 pub use member::{Member, create_member, mark};
 pub use mounts::{Mount, add_mount, remove_mount};

@@ -95,6 +95,11 @@ impl Home {
         self.data.join("ca")
     }
 
+    /// Rollouts, a folder each.
+    pub fn rollouts(&self) -> PathBuf {
+        self.data.join("rollouts")
+    }
+
     /// Secrets that no keyring keeps.
     pub fn secrets(&self) -> PathBuf {
         self.data.join("secrets")
