@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod apply;
 mod certs;
 mod completions;
 mod context;
@@ -14,6 +15,7 @@ mod error;
 mod exec;
 mod export;
 mod fates;
+mod fleet;
 mod fleet_args;
 mod help;
 mod host_key;
@@ -27,6 +29,7 @@ mod logs;
 mod ls;
 mod mount;
 mod output;
+mod plan;
 mod power;
 mod progress;
 mod provision;
@@ -102,6 +105,9 @@ enum Command {
     Ssh(ssh::Args),
     Cp(cp::Args),
     Exec(exec::Args),
+    Plan(plan::Args),
+    Apply(apply::Args),
+    Fleet(fleet::Args),
     SshConfig(ssh_config::Args),
     HostKey(host_key::Args),
     Export(export::Args),
@@ -155,7 +161,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     use tracing_subscriber::fmt;
     let supervises = matches!(cli.command, Command::Supervise { .. });
-    let hears_signals = matches!(cli.command, Command::Exec(_));
+    let hears_signals = matches!(cli.command, Command::Exec(_) | Command::Apply(_));
     let level = match (cli.verbose, supervises) {
         (true, _) => tracing::Level::DEBUG,
         (false, true) => tracing::Level::INFO,
@@ -239,6 +245,9 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Ssh(args) => ssh::run(&berth, &args).await,
         Command::Cp(args) => cp::run(&berth, &args, screen).await,
         Command::Exec(args) => exec::run(&berth, &args, screen).await,
+        Command::Plan(args) => plan::run(&berth, &args, screen).await,
+        Command::Apply(args) => apply::run(&berth, &args, screen).await,
+        Command::Fleet(args) => fleet::run(&berth, &args).await,
         Command::SshConfig(args) => ssh_config::run(&berth, &args),
         Command::HostKey(args) => host_key::run(&berth, &args, screen).await,
         Command::Export(args) => export::run(&berth, &args, screen).await,

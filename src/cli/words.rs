@@ -5,11 +5,15 @@ use berth_images::Error as ImageError;
 use berth_provision::Error as ProvisionError;
 
 use super::error::{Interrupted, NotFound, NotReady, Usage};
+use crate::fleet::file::Error as FleetFileError;
 use crate::machine::Error;
 use crate::{context, store};
 
 /// Some of several machines failed.
 pub const PARTLY_FAILED: u8 = 5;
+
+/// Machines are not as a fleet file says.
+pub const DIFFERS: u8 = 6;
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -44,6 +48,9 @@ pub fn words(error: &anyhow::Error) -> Words {
     }
     if let Some(error) = error.downcast_ref::<ProvisionError>() {
         return of_bundle(error);
+    }
+    if let Some(error) = error.downcast_ref::<FleetFileError>() {
+        return of_fleet_file(error);
     }
     if error.is::<Interrupted>() {
         return hinted(
@@ -288,6 +295,23 @@ fn of_provision(machine: &str, error: &ProvisionError) -> Words {
                 "`berth provision {machine}` tries again, `berth create --resume {machine}` finishes a create"
             ),
         ),
+    }
+}
+
+fn of_fleet_file(error: &FleetFileError) -> Words {
+    match error {
+        FleetFileError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            hinted(
+                NOT_FOUND,
+                "name the file with -f; `berth fleet export` writes one for the machines that there are",
+            )
+        }
+        FleetFileError::Io { source, .. } => of_io(source),
+        FleetFileError::Wrong { .. } | FleetFileError::NoSuchGroup { .. } => Words {
+            code: USAGE,
+            hint: error.hint(),
+            detail: None,
+        },
     }
 }
 

@@ -4,12 +4,13 @@ mod error;
 mod expand;
 mod export;
 mod names;
+mod pace;
 mod schema;
 mod wish;
 
 pub use error::Error;
 pub use export::{Secrets, export};
-pub use schema::{Rollout, Scalar, schema};
+pub use schema::schema;
 pub use wish::Wish;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,8 @@ use std::path::{Path, PathBuf};
 
 use error::Wrong;
 use schema::Document;
+
+use super::rollout::Pace;
 
 /// The file that is taken where none is named.
 pub const DEFAULT_FILE: &str = "fleet.toml";
@@ -37,8 +40,10 @@ pub struct Fleet {
     pub machines: Vec<Declared>,
     /// The names of each group's machines.
     pub groups: BTreeMap<String, Vec<String>>,
-    /// How changes are taken across them.
-    pub rollout: Rollout,
+    /// How carefully changes are taken across them.
+    pub pace: Pace,
+    /// A command that has to succeed on every machine whose engine was upgraded.
+    pub gate: Option<String>,
 }
 
 /// A machine that there is to be.
@@ -94,7 +99,8 @@ impl Fleet {
             path: path.to_owned(),
             machines,
             groups,
-            rollout: document.rollout,
+            pace: pace::pace(&document.rollout)?,
+            gate: document.rollout.gate,
         })
     }
 

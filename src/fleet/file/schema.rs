@@ -122,11 +122,12 @@ pub struct Group {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Rollout {
-    /// Machines that are changed first, and must be well before others follow.
-    pub canary: Option<At<Scalar>>,
-    /// Machines at once after those: a number, or a share such as "50%".
+    /// Machines that are changed first, and must be well before others follow. 1 if nothing is said.
+    pub canary: Option<At<usize>>,
+    /// Machines at once after those: a number, or a share such as "50%". A quarter if nothing is said.
     pub batch: Option<At<Scalar>>,
-    /// Failures after which no more machines are begun: a number, or a share such as "10%".
+    /// Failures after which no more machines are begun: a number, or a share such as "10%". None may fail if nothing is
+    /// said.
     pub max_failures: Option<At<Scalar>>,
     /// Rest between batches: seconds, or such as "5m".
     pub pause: Option<At<Scalar>>,

@@ -120,6 +120,10 @@ fn what_is_wrong_is_shown_where_it_stands() {
         "fleet = 'f'\n[groups.a]\ndaemon = { x = [1979-05-27] }",
         "fleet = 'f'\n[groups.a]\nregistry-mirrors = ['mirror']",
         "fleet = 'f'\n[rollout]\ncanaries = 1",
+        "fleet = 'f'\n[rollout]\ncanary = '10%'",
+        "fleet = 'f'\n[rollout]\nbatch = '0%'",
+        "fleet = 'f'\n[rollout]\nmax-failures = '101%'",
+        "fleet = 'f'\n[rollout]\npause = '1d'",
     ] {
         let error = parse(text).unwrap_err();
         let hint = error
@@ -128,7 +132,9 @@ fn what_is_wrong_is_shown_where_it_stands() {
             .unwrap_or_default();
         told += &format!("{error}{hint}\n");
     }
-    assert_data_eq!(told, str![[r#"
+    assert_data_eq!(
+        told,
+        str![[r#"
 fleet.toml:1:1: missing field `fleet`
 fleet.toml:1:9: string values must be quoted, expected literal string
 fleet.toml:1:9: a fleet's name has 1 to 63 letters, digits, dots, hyphens and underscores
@@ -165,7 +171,8 @@ fleet.toml:3:10: JSON has no dates: write it as text
 fleet.toml:2:9: registry-mirror: "mirror" is not a URL such as https://mirror.example.org
 fleet.toml:3:1: there is no key "canaries" (did you mean canary?)
 
-"#]]);
+"#]]
+    );
 }
 
 #[test]
