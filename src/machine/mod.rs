@@ -50,7 +50,7 @@ pub use status::{Row, ask, ask_all};
 pub use tls::TlsWish;
 pub use transfer::{Import, MAX_EXPORT, export, import};
 pub use trial::try_driver;
-pub use upgrade::{UpgradeRequest, plan_upgrade, roll_back, upgrade};
+pub use upgrade::{UpgradeRequest, go_back, plan_upgrade, roll_back, upgrade, upgrade_broke_off};
 
 use std::sync::Arc;
 use std::time::Duration;
