@@ -32,6 +32,7 @@ mod progress;
 mod provision;
 mod report;
 mod rm;
+mod rollout;
 mod settings;
 mod ssh;
 mod ssh_config;
@@ -112,6 +113,7 @@ enum Command {
     Certs(certs::Args),
     Provision(provision::Args),
     Upgrade(upgrade::Args),
+    Rollout(rollout::Args),
     Engine(engine::Args),
     Mount(mount::Args),
     Image(image::Args),
@@ -155,7 +157,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     use tracing_subscriber::fmt;
     let supervises = matches!(cli.command, Command::Supervise { .. });
-    let hears_signals = matches!(cli.command, Command::Exec(_));
+    let hears_signals = matches!(cli.command, Command::Exec(_) | Command::Rollout(_));
     let level = match (cli.verbose, supervises) {
         (true, _) => tracing::Level::DEBUG,
         (false, true) => tracing::Level::INFO,
@@ -249,6 +251,7 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Certs(args) => certs::run(&berth, &args, screen).await,
         Command::Provision(args) => provision::run(&berth, &args, screen).await,
         Command::Upgrade(args) => upgrade::run(&berth, &args, screen).await,
+        Command::Rollout(args) => rollout::run(&berth, args, screen).await,
         Command::Engine(args) => engine::run(&berth, args, screen).await,
         Command::Mount(args) => mount::run(&berth, args, screen).await,
         Command::Image(args) => image::run(&berth, &args, screen).await,

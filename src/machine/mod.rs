@@ -41,7 +41,7 @@ pub(crate) use journal::die_here_if_told;
 pub use labels::{LabelChange, change_labels};
 pub use mounts::{Mount, add_mount, remove_mount};
 pub use name::{DEFAULT_NAME, check_name};
-pub use power::{kill, restart, start, stop};
+pub use power::{kill, must_run, restart, start, stop};
 pub use record::{CloudInit, DISTRO, EngineWish, ImageRef, Installed, Record};
 pub use remove::remove;
 pub use settings::{EngineSettings, amend_settings, drift};
@@ -50,7 +50,9 @@ pub use status::{Row, ask, ask_all};
 pub use tls::TlsWish;
 pub use transfer::{Import, MAX_EXPORT, export, import};
 pub use trial::try_driver;
-pub use upgrade::{UpgradeRequest, go_back, plan_upgrade, roll_back, upgrade, upgrade_broke_off};
+pub use upgrade::{
+    UpgradeRequest, ask_gate, go_back, plan_upgrade, roll_back, upgrade, upgrade_broke_off,
+};
 
 use std::sync::Arc;
 use std::time::Duration;

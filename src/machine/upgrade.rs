@@ -257,6 +257,21 @@ fn note(record: &mut Record, engine: &EngineInfo) {
     }
 }
 
+/// Asks a command of this computer's shell whether a machine is well.
+///
+/// # Errors
+/// [`berth_provision::Error::Unhealthy`] if it says no.
+pub async fn ask_gate(berth: &Berth, name: &str, command: &str) -> Result<()> {
+    let opened = berth.open(name).await?;
+    let verdict = gate(&opened, command.to_owned())().await;
+    verdict
+        .map_err(|detail| berth_provision::Error::Unhealthy {
+            host: name.to_owned(),
+            detail: format!("the gate says no: {detail}"),
+        })
+        .map_err(Error::provision(name))
+}
+
 /// The user's command, told which machine it is about.
 fn gate(opened: &Opened, command: String) -> impl Fn() -> Verdict + Send + Sync + use<> {
     let name = opened.record.name.clone();
