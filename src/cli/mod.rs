@@ -35,6 +35,7 @@ mod progress;
 mod provision;
 mod report;
 mod rm;
+mod rollout;
 mod settings;
 mod ssh;
 mod ssh_config;
@@ -118,6 +119,7 @@ enum Command {
     Certs(certs::Args),
     Provision(provision::Args),
     Upgrade(upgrade::Args),
+    Rollout(rollout::Args),
     Engine(engine::Args),
     Mount(mount::Args),
     Image(image::Args),
@@ -161,7 +163,10 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     use tracing_subscriber::fmt;
     let supervises = matches!(cli.command, Command::Supervise { .. });
-    let hears_signals = matches!(cli.command, Command::Exec(_) | Command::Apply(_));
+    let hears_signals = matches!(
+        cli.command,
+        Command::Exec(_) | Command::Rollout(_) | Command::Apply(_)
+    );
     let level = match (cli.verbose, supervises) {
         (true, _) => tracing::Level::DEBUG,
         (false, true) => tracing::Level::INFO,
@@ -258,6 +263,7 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Certs(args) => certs::run(&berth, &args, screen).await,
         Command::Provision(args) => provision::run(&berth, &args, screen).await,
         Command::Upgrade(args) => upgrade::run(&berth, &args, screen).await,
+        Command::Rollout(args) => rollout::run(&berth, args, screen).await,
         Command::Engine(args) => engine::run(&berth, args, screen).await,
         Command::Mount(args) => mount::run(&berth, args, screen).await,
         Command::Image(args) => image::run(&berth, &args, screen).await,

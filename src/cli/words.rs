@@ -6,6 +6,7 @@ use berth_provision::Error as ProvisionError;
 
 use super::error::{Interrupted, NotFound, NotReady, Usage};
 use crate::fleet::file::Error as FleetFileError;
+use crate::fleet::rollout;
 use crate::machine::Error;
 use crate::{context, store};
 
@@ -36,6 +37,9 @@ pub struct Words {
 pub fn words(error: &anyhow::Error) -> Words {
     if let Some(error) = error.downcast_ref::<Error>() {
         return of_machine(error);
+    }
+    if let Some(error) = error.downcast_ref::<rollout::Error>() {
+        return of_rollout(error);
     }
     if let Some(error) = error.downcast_ref::<store::Error>() {
         return of_store(error);
@@ -152,6 +156,48 @@ fn of_machine(error: &Error) -> Words {
         Error::UnsafeFolder(_) => hinted(FAILED, "remove it, or set XDG_RUNTIME_DIR"),
         Error::Image(error) => of_image(error),
         Error::Context(error) => of_context(error),
+        Error::Store(error) => of_store(error),
+    }
+}
+
+fn of_rollout(error: &rollout::Error) -> Words {
+    use rollout::Error;
+    match error {
+        Error::Overlap { running, .. } if running.is_some() => hinted(
+            WRONG_STATE,
+            "wait for it: `berth rollout status` tells how it stands",
+        ),
+        Error::Overlap { id, .. } => hinted(
+            WRONG_STATE,
+            &format!(
+                "`berth rollout resume {id}` goes on with it, `berth rollout abort {id}` ends it"
+            ),
+        ),
+        Error::Held { .. } => hinted(
+            WRONG_STATE,
+            "nothing was begun; the machine is free when that rollout's process ends",
+        ),
+        Error::Unlockable { .. } => hinted(
+            FAILED,
+            "nothing was begun; the machine needs flock, timeout and a folder that berth's user may write",
+        ),
+        Error::NoManager(_) => hinted(
+            FAILED,
+            "adopt one of its managers, or drain the node by hand and take it out of the swarm",
+        ),
+        Error::Exit { .. } | Error::TakenBack { .. } => plain(FAILED),
+        Error::NoSuch(_) => hinted(NOT_FOUND, "`berth rollout history` lists them"),
+        Error::NoneOpen => hinted(
+            NOT_FOUND,
+            "`berth rollout history` lists those that have ended",
+        ),
+        Error::Several(_) => hinted(USAGE, "name one"),
+        Error::Ended { .. } => plain(WRONG_STATE),
+        Error::Running { pid, .. } => hinted(
+            WRONG_STATE,
+            &format!("wait for it, or stop it: `kill -INT {pid}` has it begin no more machines"),
+        ),
+        Error::Machine(error) => of_machine(error),
         Error::Store(error) => of_store(error),
     }
 }

@@ -34,7 +34,8 @@ pub struct EngineChange {
 }
 
 impl EngineChange {
-    pub(super) fn of(&self, wish: &EngineWish) -> EngineWish {
+    /// What is asked for from now on, if it was `wish`.
+    pub fn of(&self, wish: &EngineWish) -> EngineWish {
         let engine = self.engine.as_deref().unwrap_or(&wish.kind);
         let mut changed = EngineWish::parse(engine, &wish.channel);
         if self.engine.is_none() {

@@ -45,7 +45,7 @@ pub use member::{Member, create_member, mark};
 pub use mounts::{Mount, add_mount, remove_mount};
 pub use name::{DEFAULT_NAME, check_name};
 pub use observe::{Seen, observe};
-pub use power::{kill, restart, start, stop};
+pub use power::{kill, must_run, restart, start, stop};
 pub use record::{CloudInit, DISTRO, EngineWish, ImageRef, Installed, Record};
 pub use remove::remove;
 pub use settings::{EngineSettings, amend_settings, drift};
@@ -54,7 +54,9 @@ pub use status::{Row, ask, ask_all};
 pub use tls::TlsWish;
 pub use transfer::{Import, MAX_EXPORT, export, import};
 pub use trial::try_driver;
-pub use upgrade::{UpgradeRequest, plan_upgrade, roll_back, upgrade};
+pub use upgrade::{
+    UpgradeRequest, ask_gate, go_back, plan_upgrade, roll_back, upgrade, upgrade_broke_off,
+};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,7 +4,7 @@ mod groups;
 mod lines;
 mod records;
 mod run;
-mod text;
+pub(super) mod text;
 
 use std::io::{BufWriter, ErrorKind, IsTerminal};
 use std::process::ExitCode;

@@ -46,6 +46,29 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// The machine works for a swarm, and nobody can be asked to empty it.
+    #[error(
+        "machine {0} is a worker of a swarm, and no manager of it is a machine of berth's that answers"
+    )]
+    NoManager(String),
+    /// A command failed.
+    #[error("machine {machine}: exit {code}{}{words}", if words.is_empty() { "" } else { ": " })]
+    Exit {
+        /// Which machine.
+        machine: String,
+        /// The exit code.
+        code: i32,
+        /// The last that it said.
+        words: String,
+    },
+    /// An upgrade broke off halfway.
+    #[error("{why}; {back}")]
+    TakenBack {
+        /// Why.
+        why: String,
+        /// What became of the machine.
+        back: String,
+    },
     /// There is no such rollout.
     #[error("there is no rollout {0}")]
     NoSuch(String),

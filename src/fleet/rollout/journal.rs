@@ -33,6 +33,10 @@ pub enum Event {
     Failed,
     /// It was cut off by the user.
     Cut,
+    /// Its node is emptied, as far as its swarm can.
+    Drained,
+    /// Its node takes containers again.
+    Active,
     /// A machine begins to go back to what it had.
     BackBegin,
     /// It has what it had.
@@ -103,6 +107,8 @@ pub struct Fared {
     pub seconds: Option<f64>,
     /// Why it failed; or what it was found to need no more.
     pub why: Option<String>,
+    /// Whether its swarm was asked to empty it, and not yet to use it again.
+    pub drained: bool,
 }
 
 /// How a rollout stands.
@@ -130,6 +136,7 @@ impl Story {
                     state: State::Waiting,
                     seconds: None,
                     why: None,
+                    drained: false,
                 };
                 plan.steps.len()
             ],
@@ -172,6 +179,12 @@ impl Story {
             Event::Failed => State::Failed,
             Event::Cut => State::Cut,
             Event::BackBegin => return,
+            Event::Drained | Event::Active => {
+                if let Some(fared) = at.and_then(|at| self.fared.get_mut(at)) {
+                    fared.drained = line.event == Event::Drained;
+                }
+                return;
+            }
             Event::Back => State::Back,
             Event::BackFailed => State::BackFailed,
             Event::Stopped => {
@@ -188,6 +201,7 @@ impl Story {
                 state,
                 seconds: line.seconds,
                 why: line.why,
+                drained: fared.drained,
             };
         }
     }

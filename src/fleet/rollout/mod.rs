@@ -7,14 +7,17 @@
 mod amount;
 mod error;
 mod folder;
+mod job;
 mod journal;
 mod lock;
 mod plan;
+mod swarm;
 mod walk;
 
 pub use amount::{Amount, batches};
 pub use error::{Error, Result};
 pub use folder::{Rollout, Seen, list, look, only_open};
+pub use job::{Job, Said};
 pub use journal::{Event, Fared, Journal, State, Story};
 pub use lock::{Guard, Holder};
 pub use plan::{Pace, Plan, Step, Task};
