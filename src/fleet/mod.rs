@@ -8,6 +8,7 @@ mod fold;
 mod glob;
 mod label;
 mod select;
+pub mod swarm;
 
 pub use broadcast::Broadcast;
 pub use capture::{Capture, Captured};
