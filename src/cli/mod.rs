@@ -40,6 +40,7 @@ mod settings;
 mod ssh;
 mod ssh_config;
 mod status;
+mod swarm;
 mod tally;
 mod template;
 mod up;
@@ -122,6 +123,7 @@ enum Command {
     Rollout(rollout::Args),
     Engine(engine::Args),
     Mount(mount::Args),
+    Swarm(swarm::Args),
     Image(image::Args),
     Driver(driver::Args),
     Doctor(doctor::Args),
@@ -257,7 +259,7 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::HostKey(args) => host_key::run(&berth, &args, screen).await,
         Command::Export(args) => export::run(&berth, &args, screen).await,
         Command::Import(args) => import::run(&berth, &args, screen).await,
-        Command::Use(args) => use_::run(&berth, &args),
+        Command::Use(args) => use_::run(&berth, &args).await,
         Command::Env(args) => env::run(&berth, &args).await,
         Command::Context(args) => context::run(&berth, &args),
         Command::Certs(args) => certs::run(&berth, &args, screen).await,
@@ -266,6 +268,7 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Rollout(args) => rollout::run(&berth, args, screen).await,
         Command::Engine(args) => engine::run(&berth, args, screen).await,
         Command::Mount(args) => mount::run(&berth, args, screen).await,
+        Command::Swarm(args) => swarm::run(&berth, &args, screen).await,
         Command::Image(args) => image::run(&berth, &args, screen).await,
         Command::Driver(args) => driver::run(&berth, &args, screen).await,
         Command::Doctor(args) => doctor::run(&berth, &args, screen).await,

@@ -7,6 +7,7 @@ use berth_provision::Error as ProvisionError;
 use super::error::{Interrupted, NotFound, NotReady, Usage};
 use crate::fleet::file::Error as FleetFileError;
 use crate::fleet::rollout;
+use crate::fleet::swarm;
 use crate::machine::Error;
 use crate::{context, store};
 
@@ -40,6 +41,9 @@ pub fn words(error: &anyhow::Error) -> Words {
     }
     if let Some(error) = error.downcast_ref::<rollout::Error>() {
         return of_rollout(error);
+    }
+    if let Some(error) = error.downcast_ref::<swarm::Error>() {
+        return of_swarm(error);
     }
     if let Some(error) = error.downcast_ref::<store::Error>() {
         return of_store(error);
@@ -199,6 +203,69 @@ fn of_rollout(error: &rollout::Error) -> Words {
         ),
         Error::Machine(error) => of_machine(error),
         Error::Store(error) => of_store(error),
+    }
+}
+
+fn of_swarm(error: &swarm::Error) -> Words {
+    match error {
+        swarm::Error::EvenManagers(n) => hinted(
+            USAGE,
+            &match n {
+                0 => "say 1, 3 or 5".to_owned(),
+                n => format!("say {} or {}", n - 1, n + 1),
+            },
+        ),
+        swarm::Error::TooManyManagers { .. } => plain(USAGE),
+        swarm::Error::NameTaken(_) => hinted(WRONG_STATE, "say another one with --name"),
+        swarm::Error::NoSuchSwarm { known, .. } if known.is_empty() => hinted(
+            NOT_FOUND,
+            "there are none yet: `berth swarm init` makes one",
+        ),
+        swarm::Error::NoSuchSwarm { known, .. } => {
+            hinted(NOT_FOUND, &format!("there are: {}", known.join(", ")))
+        }
+        swarm::Error::Busy { .. } => hinted(WRONG_STATE, "wait for it, or end that process"),
+        swarm::Error::NoAddress { .. } => hinted(
+            WRONG_STATE,
+            "machines that reach each other are made with `-d uml -o network=shared:GROUP` or `-d qemu -o \
+             network=bridge:IF`, or adopted at an address that is not loopback",
+        ),
+        swarm::Error::Podman(_) => hinted(WRONG_STATE, "swarms are of Docker engines"),
+        swarm::Error::LiveRestore(name) => hinted(
+            WRONG_STATE,
+            &format!("`berth inspect {name}` tells its settings; it has to do without that one"),
+        ),
+        swarm::Error::Elsewhere { machine, .. } => hinted(
+            WRONG_STATE,
+            &format!(
+                "`berth swarm leave {machine}` has it leave a swarm of berth's, `berth ssh {machine} -- docker swarm leave` \
+                 any other"
+            ),
+        ),
+        swarm::Error::NotMember(_) => hinted(WRONG_STATE, "`berth swarm status` lists who is"),
+        swarm::Error::NoQuorum { swarm, .. } => hinted(
+            FAILED,
+            &format!(
+                "`berth swarm status {swarm}` tells which managers are missing: start them; if they are lost for ever, \
+                 `docker swarm init --force-new-cluster` on one that is left begins anew with its services"
+            ),
+        ),
+        swarm::Error::Dead { machine, .. } => hinted(
+            FAILED,
+            &format!(
+                "`berth start {machine}` may bring it back; `berth swarm leave --force {machine}` takes it off the list, \
+                 `berth swarm replace {machine} NEW` puts another one into its place"
+            ),
+        ),
+        swarm::Error::NotReady { swarm, .. } => hinted(
+            FAILED,
+            &format!(
+                "the same command goes on from there; `berth swarm status {swarm}` tells how it is"
+            ),
+        ),
+        swarm::Error::Machine(error) => of_machine(error),
+        swarm::Error::Store(error) => of_store(error),
+        swarm::Error::Context(error) => of_context(error),
     }
 }
 

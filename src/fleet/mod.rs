@@ -13,6 +13,7 @@ pub mod plan;
 mod remote;
 pub mod rollout;
 mod select;
+pub mod swarm;
 
 pub use broadcast::Broadcast;
 pub use capture::{Capture, Captured};

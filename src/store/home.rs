@@ -90,6 +90,11 @@ impl Home {
         self.data.join("networks")
     }
 
+    /// What is known of swarms.
+    pub fn swarms(&self) -> PathBuf {
+        self.data.join("swarms")
+    }
+
     /// The CA's certificates.
     pub fn ca(&self) -> PathBuf {
         self.data.join("ca")
