@@ -10,7 +10,7 @@ use anyhow::{Error, Result};
 use futures_util::StreamExt;
 use serde::Serialize;
 
-use super::error::Usage;
+use super::error::{Interrupted, Usage};
 use super::fates::Fates;
 use super::interrupt;
 use super::output;
@@ -18,10 +18,10 @@ use super::plan::{FileArgs, code, describe};
 use super::progress::Screen;
 use super::tally::Tally;
 use super::words::{INTERRUPTED, PARTLY_FAILED};
-use crate::fleet::apply::Work;
+use crate::fleet::apply::{Under, Work};
 use crate::fleet::file::Fleet;
 use crate::fleet::plan::{Action, Plan, Row};
-use crate::fleet::rollout::{self, Ending, Heard, Rollout, Step, Task};
+use crate::fleet::rollout::{self, Ending, Heard, Job, Rollout, Step, Task};
 use crate::fleet::{Bounds, Ended, Stop, crew};
 use crate::machine::Berth;
 
@@ -29,7 +29,7 @@ use crate::machine::Berth;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "What `berth plan` shows is done, and nothing else: new machines at once, then changes in the batches of the \
-                  file's [rollout], at last removals. What breaks off goes on when the file is applied again.\n\
+                  file's [rollout], then swarms, at last removals. What breaks off goes on when the file is applied again.\n\
                   Machines are removed and replaced, with all data in them, only where --yes is said, and never those that \
                   are marked protect; that holds also for those that the file has no more.\n\n\
                   Exit codes: 0 all is as it is to be, 5 some machine is not.\n\n\
@@ -95,7 +95,11 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
             Action::Nothing | Action::Blocked | Action::Unknown
         )
     };
-    if !args.yes && plan.machines.iter().any(|row| work(&row)) {
+    let forms = plan
+        .swarms
+        .iter()
+        .any(|swarm| !swarm.differences.is_empty());
+    if !args.yes && (forms || plan.machines.iter().any(|row| work(&row))) {
         match agreed(berth, args, &fleet, plan, screen).await? {
             Some(agreed) => plan = agreed,
             None => {
@@ -221,17 +225,39 @@ impl Run<'_> {
             true => None,
             false => self.in_batches(&changed, &mut fates).await.err(),
         };
+        let trouble = match trouble {
+            None => self.form(plan).await.err(),
+            trouble => trouble,
+        };
         if trouble.is_none() {
             self.at_once(&of(&[Action::Remove]), &mut fates).await;
         }
         (fates, trouble)
     }
 
+    /// Makes the swarms that are not as they are to be.
+    async fn form(&self, plan: &Plan) -> Result<()> {
+        for swarm in plan
+            .swarms
+            .iter()
+            .filter(|swarm| !swarm.differences.is_empty())
+        {
+            let task = self.screen.task(&swarm.name);
+            let formed = tokio::select! {
+                formed = self.work.form(&swarm.name, &*task) => formed,
+                () = self.bounds.stop.starting.cancelled() => return Err(Interrupted.into()),
+            };
+            task.finish();
+            formed?;
+        }
+        Ok(())
+    }
+
     async fn at_once(&self, rows: &[(usize, &Row)], fates: &mut Fates) {
         let names: Vec<String> = rows.iter().map(|(_, row)| row.name.clone()).collect();
         let one = |at: usize, _: &str| {
             let row = rows.get(at).map(|(_, row)| *row);
-            async move { self.one(row).await }
+            async move { self.one(row, None).await }
         };
         let mut endings = std::pin::pin!(crew(&names, self.bounds, one));
         while let Some(mut ended) = endings.next().await {
@@ -262,9 +288,17 @@ impl Run<'_> {
         );
         give_up_earlier(self.work.berth, &plan)?;
         let rollout = Rollout::begin(home, plan).await?;
+        let story = rollout.story()?;
+        let (task, gate) = (&rollout.plan.task, fleet.gate.as_deref());
+        let job = Job::new(self.work.berth, task, gate, None);
         let one = |at: usize, _: &str| {
             let row = rows.get(at).map(|(_, row)| *row);
-            async move { self.one(row).await }
+            let under = story.fared.get(at).map(|before| Under {
+                job: &job,
+                rollout: &rollout,
+                before,
+            });
+            async move { self.one(row, under).await }
         };
         let ending = rollout::walk(&rollout, self.bounds, one, |heard| match heard {
             Heard::Ended(mut ended) => {
@@ -284,17 +318,17 @@ impl Run<'_> {
         }
         match ending {
             Ending::TooManyFailed => Err(anyhow::anyhow!(
-                "too many machines failed: those that had not begun are as they were, and nothing was removed; mend \
+                "stopped because of failures: machines that had not begun are as they were, and nothing was removed; mend \
                  what failed and apply the file again"
             )),
             Ending::Late | Ending::Interrupted | Ending::Finished => Ok(()),
         }
     }
 
-    async fn one(&self, row: Option<&Row>) -> Result<i32> {
+    async fn one(&self, row: Option<&Row>, under: Option<Under<'_>>) -> Result<i32> {
         let Some(row) = row else { return Ok(0) };
         let task = self.screen.task(&row.name);
-        let done = self.work.carry_out(row, &*task).await;
+        let done = self.work.carry_out(row, under.as_ref(), &*task).await;
         task.finish();
         done?;
         Ok(0)

@@ -13,7 +13,7 @@ use super::report::printable;
 use super::words::{DIFFERS, PARTLY_FAILED};
 use crate::fleet::default_parallel;
 use crate::fleet::file::{DEFAULT_FILE, Fleet};
-use crate::fleet::plan::{Action, Plan, Row, plan};
+use crate::fleet::plan::{Action, Difference, Plan, Row, plan};
 use crate::machine::Berth;
 
 /// Show what would have to be done for machines to be as a fleet file says
@@ -29,7 +29,8 @@ pub struct Args {
     #[command(flatten)]
     file: FileArgs,
 
-    /// Print JSON: fleet, machines with name, group, action, differences (part, what, now, then), note
+    /// Print JSON: fleet, machines with name, group, action, differences (part, what, now, then), note; swarms
+    /// with name, group, differences, note
     #[arg(long)]
     json: bool,
 }
@@ -91,7 +92,12 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
 
 /// The exit code that tells a plan.
 pub fn code(plan: &Plan) -> ExitCode {
-    match (plan.counts()(Action::Unknown), plan.is_empty()) {
+    let untold = plan
+        .swarms
+        .iter()
+        .filter(|swarm| swarm.note.is_some())
+        .count();
+    match (plan.counts()(Action::Unknown) + untold, plan.is_empty()) {
         (0, true) => ExitCode::SUCCESS,
         (0, false) => ExitCode::from(DIFFERS),
         _ => ExitCode::from(PARTLY_FAILED),
@@ -105,6 +111,19 @@ pub fn describe(plan: &Plan) -> String {
         .iter()
         .filter(|row| row.action != Action::Nothing || row.note.is_some());
     let mut text: String = rows.map(describe_row).collect();
+    for swarm in plan
+        .swarms
+        .iter()
+        .filter(|swarm| swarm.note.is_some() || !swarm.differences.is_empty())
+    {
+        text += &describe_one(
+            "~",
+            &format!("swarm {}", swarm.name),
+            "form",
+            &swarm.note,
+            &swarm.differences,
+        );
+    }
     let counts = plan.counts();
     let words = [
         (Action::Create, "to create"),
@@ -139,12 +158,22 @@ fn describe_row(row: &Row) -> String {
         Action::Blocked => ("!", "left alone"),
         Action::Unknown => ("?", "not told"),
     };
-    let mut text = format!("{mark} {}: {word}", row.name);
-    if let Some(note) = &row.note {
+    describe_one(mark, &row.name, word, &row.note, &row.differences)
+}
+
+fn describe_one(
+    mark: &str,
+    name: &str,
+    word: &str,
+    note: &Option<String>,
+    differences: &[Difference],
+) -> String {
+    let mut text = format!("{mark} {name}: {word}");
+    if let Some(note) = note {
         text += &format!(" ({})", printable(note).replace('\n', " "));
     }
     text.push('\n');
-    for difference in &row.differences {
+    for difference in differences {
         for (mark, value) in [("-", &difference.now), ("+", &difference.then)] {
             if let Some(value) = value {
                 let value = printable(value).replace('\n', " ");

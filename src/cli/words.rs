@@ -5,6 +5,7 @@ use berth_images::Error as ImageError;
 use berth_provision::Error as ProvisionError;
 
 use super::error::{Interrupted, NotFound, NotReady, Usage};
+use crate::fleet::apply;
 use crate::fleet::file::Error as FleetFileError;
 use crate::fleet::rollout;
 use crate::fleet::swarm;
@@ -41,6 +42,14 @@ pub fn words(error: &anyhow::Error) -> Words {
     }
     if let Some(error) = error.downcast_ref::<rollout::Error>() {
         return of_rollout(error);
+    }
+    if let Some(error) = error.downcast_ref::<apply::Error>() {
+        return match error {
+            apply::Error::Machine(error) => of_machine(error),
+            apply::Error::Rollout(error) => of_rollout(error),
+            apply::Error::Swarm(error) => of_swarm(error),
+            apply::Error::Store(error) => of_store(error),
+        };
     }
     if let Some(error) = error.downcast_ref::<swarm::Error>() {
         return of_swarm(error);

@@ -7,9 +7,30 @@ use berth_driver_api::{Progress, State};
 
 use super::file::{Declared, Fleet};
 use super::plan::{Action, Difference, Part, Row, mark_of};
-use crate::machine::{
-    self, Berth, EngineChange, LabelChange, Record, Result, TlsWish, UpgradeRequest,
-};
+use super::rollout::{self, Fared, Job, Rollout};
+use super::swarm;
+use crate::machine::{self, Berth, EngineChange, LabelChange, Record, TlsWish, UpgradeRequest};
+use crate::store;
+
+/// An apply call's outcome.
+type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a machine is not as it is to be.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A machine's error.
+    #[error(transparent)]
+    Machine(#[from] machine::Error),
+    /// Its swarm's.
+    #[error(transparent)]
+    Swarm(#[from] swarm::Error),
+    /// Another rollout has it, or what was to be well afterwards is not.
+    #[error(transparent)]
+    Rollout(#[from] rollout::Error),
+    /// State on disk.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
 
 /// How long a guest may take to shut down.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
@@ -28,12 +49,27 @@ pub struct Work<'a> {
     pub boot_deadline: Duration,
 }
 
+/// The rollout that a change is part of.
+pub struct Under<'a> {
+    /// Holds machines for it, and empties nodes of swarms.
+    pub job: &'a Job<'a>,
+    /// Where it is written down.
+    pub rollout: &'a Rollout,
+    /// How the machine had fared before.
+    pub before: &'a Fared,
+}
+
 impl Work<'_> {
     /// Does what a row of the plan says. What broke off goes on when the file is applied again.
     ///
     /// # Errors
     /// What a step fails with.
-    pub async fn carry_out(&self, row: &Row, progress: &dyn Progress) -> Result<()> {
+    pub async fn carry_out(
+        &self,
+        row: &Row,
+        under: Option<&Under<'_>>,
+        progress: &dyn Progress,
+    ) -> Result<()> {
         let (berth, name) = (self.berth, &row.name);
         let declared = self
             .fleet
@@ -41,35 +77,63 @@ impl Work<'_> {
             .iter()
             .find(|machine| machine.name == *name);
         match (row.action, declared) {
-            (Action::Remove, _) => machine::remove(berth, name, false, progress).await,
+            (Action::Remove, _) => self.remove(name, progress).await,
             (Action::Create, Some(declared)) => self.create(declared, progress).await,
             (Action::Replace, Some(declared)) => {
-                machine::remove(berth, name, false, progress).await?;
+                self.remove(name, progress).await?;
                 self.create(declared, progress).await
             }
             (Action::Resume, Some(declared)) => {
                 machine::resume_create(berth, name, self.boot_deadline, progress).await?;
-                self.change(declared, &row.differences, progress).await
+                self.change(declared, &row.differences, under, progress)
+                    .await
             }
             (Action::Change, Some(declared)) => {
-                self.change(declared, &row.differences, progress).await
+                self.change(declared, &row.differences, under, progress)
+                    .await
             }
-            (Action::Nothing, Some(declared)) => self.mark(declared, progress).await,
+            (Action::Nothing, Some(declared)) => Ok(self.mark(declared, progress).await?),
             // There is nothing that may be done, or nothing to do it by.
             (Action::Nothing | Action::Blocked | Action::Unknown, _) | (_, None) => Ok(()),
         }
     }
 
+    /// Takes a machine out of its swarm first, which then moves what runs there.
+    async fn remove(&self, name: &str, progress: &dyn Progress) -> Result<()> {
+        if swarm::of_machine(self.berth, name)?.is_some() {
+            let force = machine::ask(self.berth, name, ASK_DEADLINE).await.state != State::Running;
+            swarm::leave(self.berth, &[name.to_owned()], force, progress).await?;
+        }
+        machine::remove(self.berth, name, false, progress).await?;
+        Ok(swarm::forget_gone(self.berth)?)
+    }
+
+    /// Makes a group's machines the swarm that they are to be.
+    ///
+    /// # Errors
+    /// What stands in the way; doing it again goes on.
+    pub async fn form(&self, name: &str, progress: &dyn Progress) -> Result<()> {
+        let Some(declared) = self.fleet.swarms.iter().find(|swarm| swarm.name == name) else {
+            return Ok(());
+        };
+        let wish = swarm::Wish {
+            name: declared.name.clone(),
+            machines: declared.machines.clone(),
+            managers: declared.managers,
+        };
+        swarm::form(self.berth, &wish, progress).await?;
+        Ok(())
+    }
+
     async fn create(&self, declared: &Declared, progress: &dyn Progress) -> Result<()> {
         let request = declared.wish.request(&declared.name, self.boot_deadline);
         let mark = mark_of(self.fleet, declared);
-        machine::create_member(self.berth, &request, mark, progress)
-            .await
-            .map(drop)
+        machine::create_member(self.berth, &request, mark, progress).await?;
+        Ok(())
     }
 
     /// Notes in a machine's record whose it is, if it does not say so already.
-    async fn mark(&self, declared: &Declared, progress: &dyn Progress) -> Result<()> {
+    async fn mark(&self, declared: &Declared, progress: &dyn Progress) -> machine::Result<()> {
         let wanted = mark_of(self.fleet, declared);
         let is = self.berth.record(&declared.name)?.member;
         let same = is.is_some_and(|is| {
@@ -85,6 +149,7 @@ impl Work<'_> {
         &self,
         declared: &Declared,
         differences: &[Difference],
+        under: Option<&Under<'_>>,
         progress: &dyn Progress,
     ) -> Result<()> {
         let (berth, name) = (self.berth, &declared.name);
@@ -103,7 +168,18 @@ impl Work<'_> {
             machine::start(berth, name, self.boot_deadline, progress).await?;
         }
         if needs_engine {
-            self.engine(declared, &parts, progress).await?;
+            let work = async || self.engine(declared, &parts, progress).await;
+            match under {
+                Some(Under {
+                    job,
+                    rollout,
+                    before,
+                }) => {
+                    let work = async |_| Ok(work().await?);
+                    job.around(rollout, name, before, progress, work).await?;
+                }
+                None => work().await?,
+            }
         }
         self.tls(declared, progress).await?;
         self.mounts(declared, progress).await?;
@@ -113,7 +189,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn labels(&self, declared: &Declared, progress: &dyn Progress) -> Result<()> {
+    async fn labels(&self, declared: &Declared, progress: &dyn Progress) -> machine::Result<()> {
         let is = self.berth.record(&declared.name)?.labels;
         let wanted = &declared.wish.labels;
         let gone = is.keys().filter(|key| !wanted.contains_key(*key));
@@ -136,7 +212,7 @@ impl Work<'_> {
         declared: &Declared,
         parts: &BTreeSet<Part>,
         progress: &dyn Progress,
-    ) -> Result<()> {
+    ) -> machine::Result<()> {
         let (berth, name) = (self.berth, &declared.name);
         let record = berth.record(name)?;
         if parts.contains(&Part::Version) {
@@ -146,6 +222,7 @@ impl Work<'_> {
                 to: wish.version.clone(),
                 channel: change.channel,
                 gate: self.fleet.gate.clone(),
+                exactly: None,
             };
             machine::upgrade(berth, name, &request, progress).await?;
         }
@@ -157,7 +234,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn tls(&self, declared: &Declared, progress: &dyn Progress) -> Result<()> {
+    async fn tls(&self, declared: &Declared, progress: &dyn Progress) -> machine::Result<()> {
         let (berth, name) = (self.berth, &declared.name);
         let has = berth.record(name)?.tls.is_some();
         match declared.wish.tls {
@@ -169,7 +246,7 @@ impl Work<'_> {
         }
     }
 
-    async fn mounts(&self, declared: &Declared, progress: &dyn Progress) -> Result<()> {
+    async fn mounts(&self, declared: &Declared, progress: &dyn Progress) -> machine::Result<()> {
         let (berth, name) = (self.berth, &declared.name);
         let is = berth.record(name)?.mounts;
         let wanted = &declared.wish.mounts;

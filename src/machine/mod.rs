@@ -47,7 +47,6 @@ pub use mounts::{Mount, add_mount, remove_mount};
 pub use name::{DEFAULT_NAME, check_name};
 pub use observe::{Seen, observe};
 pub use power::{kill, must_run, restart, start, stop};
-pub use power::{kill, restart, start, stop};
 pub use reach::{Reached, reach, reach_engine};
 pub use record::{CloudInit, DISTRO, EngineWish, ImageRef, Installed, Record};
 pub use remove::remove;

@@ -4,18 +4,23 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
-use super::Declared;
 use super::error::Wrong;
 use super::names::names;
-use super::schema::{Document, Group, OF_GROUPS_ONLY};
+use super::schema::{At, Document, Group, OF_GROUPS_ONLY, SwarmOf};
 use super::wish::wish;
+use super::{Declared, DeclaredSwarm};
+use crate::fleet::swarm::{check_managers, default_managers};
+use crate::machine::check_name;
 
-/// The machines of all groups, each checked.
-pub(super) fn machines(document: &Document, folder: &Path) -> Result<Vec<Declared>, Wrong> {
+/// The machines of all groups, each checked, and the groups' swarms.
+pub(super) fn expand(
+    document: &Document,
+    folder: &Path,
+) -> Result<(Vec<Declared>, Vec<DeclaredSwarm>), Wrong> {
     let fleet = &document.fleet;
     check_word("a fleet's name", fleet, fleet.span())?;
     check_defaults(&document.defaults)?;
-    let mut machines = Vec::new();
+    let (mut machines, mut swarms) = (Vec::new(), Vec::<DeclaredSwarm>::new());
     let mut owners: HashMap<String, String> = HashMap::new();
     for (name, own) in &document.groups {
         let (group, span) = (name.get_ref(), name.span());
@@ -23,7 +28,16 @@ pub(super) fn machines(document: &Document, folder: &Path) -> Result<Vec<Declare
         let whole = inherited(document, own)?;
         // A group without machines is checked as well: it is there to be extended.
         let wish = wish(&whole, folder, span.clone())?;
-        for (name, at) in names(group, own, span)? {
+        let named = names(group, own, span)?;
+        if let Some(wish) = whole.swarm.as_ref().filter(|_| !named.is_empty()) {
+            let swarm = swarm(group, wish, &named)?;
+            if swarms.iter().any(|other| other.name == swarm.name) {
+                let reason = format!("another group's swarm is {} already", swarm.name);
+                return Err(Wrong::at(wish.span(), reason));
+            }
+            swarms.push(swarm);
+        }
+        for (name, at) in named {
             if let Some(owner) = owners.insert(name.clone(), group.clone()) {
                 let reason = match owner == *group {
                     true => format!("{name} is named twice"),
@@ -39,7 +53,38 @@ pub(super) fn machines(document: &Document, folder: &Path) -> Result<Vec<Declare
             });
         }
     }
-    Ok(machines)
+    if let Some(swarm) = swarms.iter().find(|swarm| owners.contains_key(&swarm.name)) {
+        let group = document
+            .groups
+            .keys()
+            .find(|name| *name.get_ref() == swarm.group);
+        let reason = format!(
+            "a machine has the swarm's name {}: give the swarm another",
+            swarm.name
+        );
+        return Err(Wrong::at(group.map_or(0..0, |name| name.span()), reason));
+    }
+    Ok((machines, swarms))
+}
+
+fn swarm(
+    group: &str,
+    wish: &At<SwarmOf>,
+    named: &[(String, Range<usize>)],
+) -> Result<DeclaredSwarm, Wrong> {
+    let wrong = |reason: String| Wrong::at(wish.span(), reason);
+    let name = wish.name.clone().unwrap_or_else(|| group.to_owned());
+    check_name(&name).map_err(|error| wrong(format!("the swarm's name: {error}")))?;
+    let managers = wish
+        .managers
+        .unwrap_or_else(|| default_managers(named.len()));
+    check_managers(managers, named.len()).map_err(|error| wrong(error.to_string()))?;
+    Ok(DeclaredSwarm {
+        name,
+        group: group.to_owned(),
+        managers,
+        machines: named.iter().map(|(name, _)| name.clone()).collect(),
+    })
 }
 
 fn check_defaults(defaults: &Group) -> Result<(), Wrong> {
@@ -107,7 +152,7 @@ impl Group {
                 }
             )* };
         }
-        whole!(protect driver cpus memory disk image digest cloud_init engine channel tls mounts);
+        whole!(protect driver cpus memory disk image digest cloud_init engine channel tls mounts swarm);
         whole!(registry_mirrors insecure_registries);
         each!(labels options engine_labels engine_env);
         match (&mut self.daemon, &base.daemon) {

@@ -38,6 +38,8 @@ pub struct Fleet {
     pub path: PathBuf,
     /// The machines that there are to be, by group and number.
     pub machines: Vec<Declared>,
+    /// The swarms that there are to be.
+    pub swarms: Vec<DeclaredSwarm>,
     /// The names of each group's machines.
     pub groups: BTreeMap<String, Vec<String>>,
     /// How carefully changes are taken across them.
@@ -57,6 +59,19 @@ pub struct Declared {
     pub protect: bool,
     /// What it is to be like.
     pub wish: Wish,
+}
+
+/// A swarm that a group's machines are to be.
+#[derive(Debug, Clone)]
+pub struct DeclaredSwarm {
+    /// Its name.
+    pub name: String,
+    /// The group.
+    pub group: String,
+    /// How many machines decide.
+    pub managers: usize,
+    /// The group's machines.
+    pub machines: Vec<String>,
 }
 
 impl Fleet {
@@ -84,7 +99,7 @@ impl Fleet {
 
     fn parse(path: &Path, folder: &Path, text: &str) -> Result<Self, Wrong> {
         let document: Document = toml::from_str(text).map_err(|error| Wrong::of_toml(&error))?;
-        let machines = expand::machines(&document, folder)?;
+        let (machines, swarms) = expand::expand(&document, folder)?;
         let mut groups: BTreeMap<String, Vec<String>> = document
             .groups
             .keys()
@@ -98,6 +113,7 @@ impl Fleet {
             name: document.fleet.to_string(),
             path: path.to_owned(),
             machines,
+            swarms,
             groups,
             pace: pace::pace(&document.rollout)?,
             gate: document.rollout.gate,

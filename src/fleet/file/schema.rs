@@ -105,6 +105,8 @@ pub struct Group {
     pub mounts: Option<Vec<At<String>>>,
     /// The driver's options.
     pub options: BTreeMap<String, Scalar>,
+    /// The machines are one swarm. Without it they stay in the swarm that they are in.
+    pub swarm: Option<At<SwarmOf>>,
     /// Settings for the engine, as in docker's daemon.json.
     #[schemars(with = "Option<BTreeMap<String, Value>>")]
     pub daemon: Option<At<Table>>,
@@ -116,6 +118,16 @@ pub struct Group {
     pub engine_labels: BTreeMap<String, String>,
     /// The engine's environment. Values may be secret and are never shown.
     pub engine_env: BTreeMap<String, String>,
+}
+
+/// The swarm of a group's machines.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SwarmOf {
+    /// How many of its machines decide: an odd number. By the number of machines if nothing is said.
+    pub managers: Option<usize>,
+    /// The swarm's name, which is also its docker context's. The group's if nothing is said.
+    pub name: Option<String>,
 }
 
 /// How changes are taken across the fleet.

@@ -119,6 +119,10 @@ fn what_is_wrong_is_shown_where_it_stands() {
         "fleet = 'f'\n[groups.a]\ndaemon = { hosts = ['tcp://0.0.0.0'] }",
         "fleet = 'f'\n[groups.a]\ndaemon = { x = [1979-05-27] }",
         "fleet = 'f'\n[groups.a]\nregistry-mirrors = ['mirror']",
+        "fleet = 'f'\n[groups.a]\ncount = 3\nswarm = { managers = 2 }",
+        "fleet = 'f'\n[groups.a]\ncount = 3\nswarm = { managers = 5, name = 'sw' }",
+        "fleet = 'f'\n[groups.a]\ncount = 1\nswarm = {}",
+        "fleet = 'f'\n[groups.sw]\nname = 'sw'\nswarm = {}",
         "fleet = 'f'\n[rollout]\ncanaries = 1",
         "fleet = 'f'\n[rollout]\ncanary = '10%'",
         "fleet = 'f'\n[rollout]\nbatch = '0%'",
@@ -140,7 +144,7 @@ fleet.toml:1:9: string values must be quoted, expected literal string
 fleet.toml:1:9: a fleet's name has 1 to 63 letters, digits, dots, hyphens and underscores
 fleet.toml:2:2: there is no key "group" (did you mean groups?)
 fleet.toml:4:1: there is no key "memroy" (did you mean memory?)
-fleet.toml:3:1: there is no key "zzz" (there are: extends, name, names, count, protect, driver, cpus, memory, disk, image, digest, cloud-init, engine, channel, tls, labels, mounts, options, daemon, registry-mirrors, insecure-registries, engine-labels, engine-env)
+fleet.toml:3:1: there is no key "zzz" (there are: extends, name, names, count, protect, driver, cpus, memory, disk, image, digest, cloud-init, engine, channel, tls, labels, mounts, options, swarm, daemon, registry-mirrors, insecure-registries, engine-labels, engine-env)
 fleet.toml:3:9: invalid value: integer `-1`, expected u32
 fleet.toml:3:9: invalid type: string "three", expected u32
 fleet.toml:3:9: a group has 10000 machines at most
@@ -169,7 +173,15 @@ fleet.toml:3:11: mount: /etc in the machine is its system's: name another place,
 fleet.toml:3:10: daemon-json: it has hosts: berth reaches the engine by its socket; see `berth certs enable`
 fleet.toml:3:10: JSON has no dates: write it as text
 fleet.toml:2:9: registry-mirror: "mirror" is not a URL such as https://mirror.example.org
+fleet.toml:4:9: the swarm's name: "a" cannot be a machine's name: a name has 2 to 63 characters
+fleet.toml:4:9: 5 managers of 3 machines
+fleet.toml:4:9: the swarm's name: "a" cannot be a machine's name: a name has 2 to 63 characters
+fleet.toml:2:9: a machine has the swarm's name sw: give the swarm another
 fleet.toml:3:1: there is no key "canaries" (did you mean canary?)
+fleet.toml:3:10: invalid type: string "10%", expected usize
+fleet.toml:3:9: a batch has one machine at least
+fleet.toml:3:16: write a number of machines, or a part of them from 0% to 100%
+fleet.toml:3:9: write seconds, or such as "30s", "5m" or "1h"
 
 "#]]
     );

@@ -39,6 +39,8 @@ pub enum Part {
     Setting,
     /// What is there by its record and is not at work.
     Work,
+    /// Whether a machine is in its group's swarm, and which of them decide.
+    Swarm,
 }
 
 impl Part {

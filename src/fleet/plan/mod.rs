@@ -1,8 +1,10 @@
 //! What would have to be done for the machines to be as a fleet file says.
 
 mod compare;
+mod swarm;
 
 pub use compare::{Difference, Part};
+pub use swarm::SwarmRow;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -58,6 +60,8 @@ pub struct Plan {
     pub fleet: String,
     /// Every machine of the fleet.
     pub machines: Vec<Row>,
+    /// Every swarm that the file has.
+    pub swarms: Vec<SwarmRow>,
 }
 
 impl Plan {
@@ -76,6 +80,7 @@ impl Plan {
         self.machines
             .iter()
             .all(|row| row.action == Action::Nothing)
+            && self.swarms.iter().all(|swarm| swarm.differences.is_empty())
     }
 
     /// The machines whose data would be lost.
@@ -127,9 +132,15 @@ pub async fn plan(
             }
         }
     });
+    let machines: Vec<Row> = rows.await.into_iter().map(|(_, row)| row).collect();
+    let mut swarms = Vec::new();
+    for declared in &fleet.swarms {
+        swarms.push(swarm::row(berth, declared, &machines).await);
+    }
     Ok(Plan {
         fleet: fleet.name.clone(),
-        machines: rows.await.into_iter().map(|(_, row)| row).collect(),
+        machines,
+        swarms,
     })
 }
 

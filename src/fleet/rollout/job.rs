@@ -161,12 +161,7 @@ impl<'a> Job<'a> {
         progress: &dyn Progress,
     ) -> Result<Said> {
         let name = &step.name;
-        let session = self.hold(name, &Holder::of(&rollout.plan)).await?;
-        let swarm = match self.disturbs() {
-            true => self.swarms.empty(rollout, name, before, progress).await?,
-            false => None,
-        };
-        let done = match self.task {
+        let work = async |session: Session| match self.task {
             Task::Upgrade { .. } => self.upgrade(step, progress).await.map(|()| Said::default()),
             Task::Exec { command } => self.exec(&session, name, command).await,
             Task::Restart => machine::restart(self.berth, name, GRACE, BOOT, progress)
@@ -186,6 +181,28 @@ impl<'a> Job<'a> {
             // A fleet file's own command does it.
             Task::Apply { .. } => Ok(Said::default()),
         };
+        self.around(rollout, name, before, progress, work).await
+    }
+
+    /// Does `work` on a machine that is held for it, has no container of a swarm in it meanwhile, and passes the gate
+    /// afterwards.
+    ///
+    /// # Errors
+    /// Why it was not done, or what is not well after it.
+    pub async fn around<T>(
+        &self,
+        rollout: &Rollout,
+        name: &str,
+        before: &Fared,
+        progress: &dyn Progress,
+        work: impl AsyncFnOnce(Session) -> Result<T>,
+    ) -> Result<T> {
+        let session = self.hold(name, &Holder::of(&rollout.plan)).await?;
+        let swarm = match self.disturbs() {
+            true => self.swarms.empty(rollout, name, before, progress).await?,
+            false => None,
+        };
+        let done = work(session).await;
         // Containers are let in again whether the work was done or not: the machine is as well as it can be.
         if let Some(place) = swarm {
             let back = self.swarms.fill(rollout, name, place, progress).await;
