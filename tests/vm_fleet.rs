@@ -67,8 +67,10 @@ fn made(host: &Host) {
 }
 
 fn drifted(host: &Host) {
-    host.inside("web-1", "sed -i /debug/d /etc/docker/daemon.json").ok();
-    host.inside("web-2", "systemctl stop docker.socket docker").ok();
+    host.inside("web-1", "sed -i /debug/d /etc/docker/daemon.json")
+        .ok();
+    host.inside("web-2", "systemctl stop docker.socket docker")
+        .ok();
     host.berth("label web-1 who=me").ok();
     let seen = plan(host, 6).stdout;
     for words in [
@@ -88,12 +90,19 @@ fn drifted(host: &Host) {
 fn taken_out(host: &Host) {
     declare(host, "", "");
     // What somebody else put there stays.
-    host.inside("web-1", "sed -i 's/{/{\"shutdown-timeout\": 7,/;:a;n;ba' /etc/docker/daemon.json").ok();
+    host.inside(
+        "web-1",
+        "sed -i 's/{/{\"shutdown-timeout\": 7,/;:a;n;ba' /etc/docker/daemon.json",
+    )
+    .ok();
     plan(host, 6);
     apply(host);
     plan(host, 0);
     let now = daemon(host, "web-1");
-    assert!(now["debug"].is_null() && now["registry-mirrors"].is_null(), "{now}");
+    assert!(
+        now["debug"].is_null() && now["registry-mirrors"].is_null(),
+        "{now}"
+    );
     assert_eq!(now["shutdown-timeout"], 7);
 }
 
@@ -104,23 +113,38 @@ fn upgraded(host: &Host) {
     assert!(seen.contains("    - engine's version 26.1.5"), "{seen}");
     assert_eq!(apply(host), "db changed");
     plan(host, 0);
-    let version = host.docker("--context db version --format {{.Server.Version}}").text();
+    let version = host
+        .docker("--context db version --format {{.Server.Version}}")
+        .text();
     assert!(version.starts_with("28.5"), "{version}");
     // Machines are asked, not remembered: one that is stopped is told by its record.
     host.berth("stop db").ok();
-    assert!(plan(host, 0).stdout.contains("its engine was looked at by its record only"));
+    assert!(
+        plan(host, 0)
+            .stdout
+            .contains("its engine was looked at by its record only")
+    );
 }
 
 fn swarm(host: &Host) {
     declare(host, "swarm = { managers = 1 }", "engine = 'docker@28.5'");
-    assert!(plan(host, 6).stdout.contains("~ swarm web: form\n    + managers 1\n"));
+    assert!(
+        plan(host, 6)
+            .stdout
+            .contains("~ swarm web: form\n    + managers 1\n")
+    );
     apply(host);
     plan(host, 0);
-    let nodes = host.docker("--context web node ls --format {{.Status}}").text();
+    let nodes = host
+        .docker("--context web node ls --format {{.Status}}")
+        .text();
     assert_eq!(nodes, "Ready\nReady");
     host.inside("web-2", "docker swarm leave --force").ok();
     let seen = plan(host, 6).stdout;
-    assert!(seen.contains("    - web-2 not in it\n    + web-2 in it\n"), "{seen}");
+    assert!(
+        seen.contains("    - web-2 not in it\n    + web-2 in it\n"),
+        "{seen}"
+    );
     apply(host);
     plan(host, 0);
 }

@@ -7,7 +7,7 @@ use berth_driver_api::{Progress, State};
 
 use super::file::{Declared, Fleet};
 use super::plan::{Action, Difference, Part, Row, mark_of};
-use super::rollout::{self, Fared, Job, Rollout};
+use super::rollout::{self, Fared, Holder, Job, Rollout};
 use super::swarm;
 use crate::machine::{self, Berth, EngineChange, LabelChange, Record, TlsWish, UpgradeRequest};
 use crate::store;
@@ -159,7 +159,7 @@ impl Work<'_> {
             .collect();
         self.mark(declared, progress).await?;
         self.labels(declared, progress).await?;
-        let in_guest = [Part::Engine, Part::Version, Part::Setting];
+        let in_guest = [Part::Engine, Part::Version, Part::Answer, Part::Setting];
         let needs_engine = in_guest.iter().any(|part| parts.contains(part));
         let state = machine::ask(berth, name, ASK_DEADLINE).await.state;
         // It is left as it was found.
@@ -170,13 +170,19 @@ impl Work<'_> {
         if needs_engine {
             let work = async || self.engine(declared, &parts, progress).await;
             match under {
-                Some(Under {
-                    job,
-                    rollout,
-                    before,
-                }) => {
+                // One that does not answer cannot be asked for its swarm.
+                Some(under) if parts.contains(&Part::Answer) => {
+                    let holder = Holder::of(&under.rollout.plan);
+                    under.job.hold(name, &holder).await?;
+                    work().await?;
+                }
+                Some(under) => {
                     let work = async |_| Ok(work().await?);
-                    job.around(rollout, name, before, progress, work).await?;
+                    let (rollout, before) = (under.rollout, under.before);
+                    under
+                        .job
+                        .around(rollout, name, before, progress, work)
+                        .await?;
                 }
                 None => work().await?,
             }
@@ -226,7 +232,8 @@ impl Work<'_> {
             };
             machine::upgrade(berth, name, &request, progress).await?;
         }
-        if parts.contains(&Part::Engine) || parts.contains(&Part::Setting) {
+        let provisioned = [Part::Engine, Part::Answer, Part::Setting];
+        if provisioned.iter().any(|part| parts.contains(part)) {
             let change = engine_change(declared, &berth.record(name)?);
             let settings = &declared.wish.settings;
             machine::provision_exactly(berth, name, &change, settings, progress).await?;

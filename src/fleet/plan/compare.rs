@@ -35,6 +35,8 @@ pub enum Part {
     Engine,
     /// The version of the engine that runs.
     Version,
+    /// Whether an engine answers.
+    Answer,
     /// What the engine is told.
     Setting,
     /// What is there by its record and is not at work.
@@ -211,7 +213,7 @@ fn of_engine(found: &mut Found, wish: &Wish, record: &Record, seen: &Seen) {
     let version = match &seen.engine {
         Some(Err(why)) => {
             found.note(
-                Part::Engine,
+                Part::Answer,
                 "engine in the machine",
                 Some(why.clone()),
                 shown,

@@ -205,13 +205,11 @@ fn decide(
     if let Some(trouble) = &seen.trouble {
         return (Action::Unknown, Some(trouble.clone()));
     }
-    if seen.unfinished.as_deref() == Some("rm") {
-        let note = "its removal broke off: `berth rm` finishes it";
-        return (Action::Blocked, Some(note.into()));
-    }
-    let replaces = differences
-        .iter()
-        .any(|difference| difference.part.replaces());
+    let going = seen.unfinished.as_deref() == Some("rm");
+    let replaces = going
+        || differences
+            .iter()
+            .any(|difference| difference.part.replaces());
     let protected = declared.protect || record.member.as_ref().is_some_and(|member| member.protect);
     let foreign = record.member.is_none();
     match (replaces, seen.unfinished.is_some(), differences.is_empty()) {
@@ -223,7 +221,10 @@ fn decide(
             let note = "it would have to be replaced, and was not made for this fleet";
             (Action::Blocked, Some(note.into()))
         }
-        (true, ..) => (Action::Replace, None),
+        (true, ..) => (
+            Action::Replace,
+            going.then(|| "its removal broke off".into()),
+        ),
         (false, true, _) => (Action::Resume, Some("its create broke off".into())),
         (false, false, empty) => {
             let action = if empty {
