@@ -332,11 +332,11 @@ exit 5
     - option mute false
     + option mute true
 fleet prod: 3 to replace
-berth: machine web-1 did not answer within 2 s: [127.0.0.1]:PORT did not answer over SSH within 2 s: Connection refused (os error 111)
+berth: machine web-1 did not answer within 2 s: [..]
     | mute: up, and silent
 hint: `berth logs web-1` shows the whole console; `--timeout` gives a slow guest more time
 berth: stopped because of failures: machines that had not begun are as they were, and nothing was removed; mend what failed and apply the file again
-berth: 1 failed: web-1 (1.6 s)
+berth: 1 failed: web-1 ([..])
 
 "#]]
     );

@@ -173,7 +173,7 @@ fleet.toml:3:11: mount: /etc in the machine is its system's: name another place,
 fleet.toml:3:10: daemon-json: it has hosts: berth reaches the engine by its socket; see `berth certs enable`
 fleet.toml:3:10: JSON has no dates: write it as text
 fleet.toml:2:9: registry-mirror: "mirror" is not a URL such as https://mirror.example.org
-fleet.toml:4:9: the swarm's name: "a" cannot be a machine's name: a name has 2 to 63 characters
+fleet.toml:4:9: 2 managers: a swarm decides by more than half of them, so an even number bears no more failures than one less
 fleet.toml:4:9: 5 managers of 3 machines
 fleet.toml:4:9: the swarm's name: "a" cannot be a machine's name: a name has 2 to 63 characters
 fleet.toml:2:9: a machine has the swarm's name sw: give the swarm another
