@@ -134,7 +134,7 @@ fn machines_that_die_or_hang_or_let_nobody_in_are_told_of() {
         "--timeout",
         "1",
         "--",
-        "sleep 20",
+        "sleep 2",
     ];
     world.berth(&args).code(5).says("not done within 1 s");
     world.berth(&["rollout", "abort"]).ok();

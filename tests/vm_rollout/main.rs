@@ -21,6 +21,9 @@ const NEW: &str = "28.5.2";
 /// Machines of User Mode Linux, and emulated ones; `BERTH_ROLLOUT=UML,QEMU` has it done with others.
 const MACHINES: &str = "6,1";
 
+/// So many boot at once.
+const AT_ONCE: usize = 3;
+
 /// Has apt offer the unstable suite's packages when they are asked for by version only.
 const OFFER_BOTH: &str = "echo 'deb [check-valid-until=no] http://deb.debian.org/debian sid main' \
      >/etc/apt/sources.list.d/sid.list; \
@@ -121,13 +124,15 @@ fn machines(host: &Host) -> Vec<String> {
     let (mut names, emulated) = (named("m", uml), named("q", qemu));
     let begun = Instant::now();
     let create = |names: &[String], driver: &str| {
-        host.berth("create --memory 640M --image")
+        host.berth("create --memory 768M --image")
             .arg(image("debian-13-docker"))
             .args(["--driver", driver])
             .args(names.to_vec())
             .deadline(BOOT * 2)
     };
-    create(&names, "uml").ok();
+    for some in names.chunks(AT_ONCE) {
+        create(some, "uml").ok();
+    }
     create(&emulated, "qemu").ok();
     names.extend(emulated);
     println!("{} machines in {:.1?}", names.len(), begun.elapsed());
