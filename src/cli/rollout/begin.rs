@@ -197,12 +197,13 @@ async fn begin(
     screen.clear();
     let mut steps = Vec::new();
     let (mut well, mut unfit) = (Vec::new(), Vec::new());
+    let mut own_code = ExitCode::SUCCESS;
     for (name, looked) in looked {
         match looked {
             Ok(Some(step)) => steps.push(step),
             Ok(None) => well.push(name),
             Err(error) => {
-                errors::print(&error.into());
+                own_code = errors::print(&error.into());
                 unfit.push(name);
             }
         }
@@ -214,7 +215,10 @@ async fn begin(
             names.len(),
             report::folded(&unfit)
         );
-        return Ok(ExitCode::from(PARTLY_FAILED));
+        return Ok(match names.len() {
+            1 => own_code,
+            _ => ExitCode::from(PARTLY_FAILED),
+        });
     }
     let plan = Plan::new(task.clone(), args.gate.clone(), args.pace(), steps);
     if !well.is_empty() {
@@ -239,14 +243,13 @@ async fn begin(
         eprintln!("berth: nothing was begun");
         return Ok(ExitCode::SUCCESS);
     }
-    drop(job);
     let rollout = Rollout::begin(&berth.home, plan).await?;
     let shown = Shown {
         json: args.json,
         rollback_all,
         begins: true,
     };
-    go::go(berth, rollout, &args.fleet, shown, screen).await
+    go::go(berth, rollout, &job, &args.fleet, shown, screen).await
 }
 
 /// Asks whether to go on.

@@ -36,6 +36,7 @@ pub struct Shown {
 pub async fn go(
     berth: &Berth,
     rollout: Rollout,
+    job: &Job<'_>,
     fleet: &FleetArgs,
     shown: Shown,
     screen: &Screen,
@@ -46,24 +47,21 @@ pub async fn go(
     let began = Instant::now();
     let plan = &rollout.plan;
     // An upgrade that takes too long is taken back, not cut off.
-    let limit = match plan.task {
-        Task::Upgrade { .. } => bounds.timeout.take(),
-        _ => None,
-    };
-    let job = Job::new(berth, &plan.task, plan.gate.as_deref(), limit);
-    if let Some(code) = hold(&rollout, &job, &bounds, screen).await? {
+    if matches!(plan.task, Task::Upgrade { .. }) {
+        bounds.timeout = None;
+    }
+    if let Some(code) = hold(&rollout, job, &bounds, screen).await? {
         if shown.begins {
             rollout.journal.note(Event::Aborted, None, None, None)?;
         }
         return Ok(code);
     }
-    let ending = work(&rollout, &job, &bounds, shown, screen).await?;
+    let ending = work(&rollout, job, &bounds, shown, screen).await?;
     if ending == Ending::TooManyFailed && shown.rollback_all {
         eprintln!("berth: too many failed: all go back");
-        take_all_back(&rollout, &job, &bounds, screen).await?;
+        take_all_back(&rollout, job, &bounds, screen).await?;
     }
     let interrupted = bounds.stop.starting.is_cancelled();
-    drop(job);
     let id = plan.id.clone();
     drop(rollout);
     let seen = look(&berth.home, &id)?;

@@ -8,7 +8,7 @@ use super::go::{self, Shown};
 use crate::cli::error::Usage;
 use crate::cli::fleet_args::FleetArgs;
 use crate::cli::progress::Screen;
-use crate::fleet::rollout::{Rollout, Task, only_open};
+use crate::fleet::rollout::{Job, Rollout, Task, only_open};
 use crate::machine::Berth;
 
 /// Go on with a rollout that broke off or was stopped
@@ -62,5 +62,7 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
         rollback_all: args.rollback_all,
         begins: false,
     };
-    go::go(berth, rollout, &args.fleet, shown, screen).await
+    let (task, gate) = (rollout.plan.task.clone(), rollout.plan.gate.clone());
+    let job = Job::new(berth, &task, gate.as_deref(), args.fleet.alone());
+    go::go(berth, rollout, &job, &args.fleet, shown, screen).await
 }

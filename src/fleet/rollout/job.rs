@@ -35,6 +35,8 @@ pub struct Job<'a> {
     task: &'a Task,
     gate: Option<&'a str>,
     limit: Option<Duration>,
+    /// Connections of the look beforehand, until they carry a guard.
+    sessions: Mutex<HashMap<String, Session>>,
     guards: Mutex<HashMap<String, Guard>>,
     swarms: Swarms<'a>,
 }
@@ -61,6 +63,7 @@ impl<'a> Job<'a> {
             task,
             gate,
             limit,
+            sessions: Mutex::default(),
             guards: Mutex::default(),
             swarms: Swarms::new(berth),
         }
@@ -97,11 +100,11 @@ impl<'a> Job<'a> {
                 }
             }
             Task::Exec { .. } | Task::Restart => {
-                machine::must_run(&berth.open(name).await?).await?;
+                self.reach(name).await?;
                 step(has, self.task.word().to_owned())
             }
             Task::Provision { engine, channel } => {
-                machine::must_run(&berth.open(name).await?).await?;
+                self.reach(name).await?;
                 let change = EngineChange {
                     engine: engine.clone(),
                     channel: channel.clone(),
@@ -129,8 +132,11 @@ impl<'a> Job<'a> {
         {
             return Ok(guard.session().clone());
         }
-        let opened = self.berth.open(name).await?;
-        let session = opened.connect(CONNECTING).await?;
+        let kept = self.sessions.lock().await.remove(name);
+        let session = match kept.filter(|session| !session.is_closed()) {
+            Some(session) => session,
+            None => self.connect(name).await?,
+        };
         let until = Instant::now() + DYING;
         let mut pause = Duration::from_millis(20);
         let guard = loop {
@@ -147,6 +153,20 @@ impl<'a> Job<'a> {
         };
         self.guards.lock().await.insert(name.to_owned(), guard);
         Ok(session)
+    }
+
+    /// A connection to a machine that runs, kept for the work.
+    async fn reach(&self, name: &str) -> Result<()> {
+        let session = self.connect(name).await?;
+        self.sessions.lock().await.insert(name.to_owned(), session);
+        Ok(())
+    }
+
+    async fn connect(&self, name: &str) -> Result<Session> {
+        let opened = self.berth.open(name).await?;
+        // One that is off is not waited for.
+        machine::must_run(&opened).await?;
+        Ok(opened.connect(CONNECTING).await?)
     }
 
     /// Does the work on a machine, once more if need be; what fails leaves the machine as it was where that can be.
