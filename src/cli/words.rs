@@ -184,10 +184,7 @@ fn of_swarm(error: &swarm::Error) -> Words {
         ),
         swarm::Error::Elsewhere { machine, .. } => hinted(
             WRONG_STATE,
-            &format!(
-                "`berth swarm leave {machine}` has it leave a swarm of berth's, `berth ssh {machine} -- docker swarm leave` \
-                 any other"
-            ),
+            &format!("`berth swarm leave --force {machine}` has it leave that one"),
         ),
         swarm::Error::NotMember(_) => hinted(WRONG_STATE, "`berth swarm status` lists who is"),
         swarm::Error::NoQuorum { swarm, .. } => hinted(

@@ -78,6 +78,7 @@ pub async fn form(berth: &Berth, wish: &Wish, progress: &dyn Progress) -> Result
     if berth.home.has_traces(&wish.name) {
         return Err(Error::NameTaken(wish.name.clone()));
     }
+    check_managers(wish.managers, usize::MAX)?;
     for name in &wish.machines {
         berth.record(name)?;
         if let Some(other) = of_machine(berth, name)?.filter(|other| other.name != wish.name) {
@@ -316,7 +317,7 @@ async fn take_in(
         joined.push(name);
     }
     if !workers.is_empty() {
-        progress.phase(&format!("{} join as workers", workers.join(", ")));
+        progress.phase(&format!("As workers: {}", workers.join(", ")));
     }
     let worker = tokens.of(Role::Worker);
     let mut failure = None;
