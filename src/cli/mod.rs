@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod certs;
+mod client;
 mod completions;
 mod context;
 mod cp;
@@ -102,6 +103,11 @@ enum Command {
     Rm(rm::Args),
     Ssh(ssh::Args),
     Cp(cp::Args),
+    Ps(client::ps::Args),
+    Images(client::images::Args),
+    Stats(client::stats::Args),
+    Events(client::events::Args),
+    Df(client::df::Args),
     Exec(exec::Args),
     SshConfig(ssh_config::Args),
     HostKey(host_key::Args),
@@ -239,6 +245,11 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Kill(args) => power::kill(&berth, &args, screen).await,
         Command::Rm(args) => rm::run(&berth, &args, screen).await,
         Command::Ssh(args) => ssh::run(&berth, &args).await,
+        Command::Ps(args) => client::ps::run(&berth, &args).await,
+        Command::Images(args) => client::images::run(&berth, &args).await,
+        Command::Stats(args) => client::stats::run(&berth, &args).await,
+        Command::Events(args) => client::events::run(&berth, &args).await,
+        Command::Df(args) => client::df::run(&berth, &args).await,
         Command::Cp(args) => cp::run(&berth, &args, screen).await,
         Command::Exec(args) => exec::run(&berth, &args, screen).await,
         Command::SshConfig(args) => ssh_config::run(&berth, &args),

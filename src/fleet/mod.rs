@@ -15,6 +15,6 @@ pub use capture::{Capture, Captured};
 pub use crew::{Bounds, Ended, Fate, Stop, crew, default_parallel};
 pub use each::for_each;
 pub use fold::fold;
-pub use glob::is_pattern;
+pub use glob::{fits, is_pattern};
 pub use label::LabelTest;
 pub use select::{Filters, Selection, candidates, pick, select};

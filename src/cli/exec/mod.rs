@@ -1,11 +1,11 @@
 //! `berth exec`
 
 mod groups;
-mod lines;
+pub(super) mod lines;
 mod records;
 mod remote;
 mod run;
-mod text;
+pub(super) mod text;
 
 use std::io::{BufWriter, ErrorKind, IsTerminal};
 use std::process::ExitCode;
