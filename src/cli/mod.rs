@@ -164,6 +164,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     use tracing_subscriber::fmt;
     let supervises = matches!(cli.command, Command::Supervise { .. });
     let hears_signals = matches!(cli.command, Command::Exec(_));
+    let only_reads = matches!(
+        cli.command,
+        Command::Logs(_) | Command::Events(_) | Command::Stats(_)
+    );
     let level = match (cli.verbose, supervises) {
         (true, _) => tracing::Level::DEBUG,
         (false, true) => tracing::Level::INFO,
@@ -189,7 +193,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         // A dropped command ends its child processes; what it leaves is resumable and the hint says so.
         let outcome = tokio::select! {
             outcome = dispatch(cli.command, &screen) => outcome,
-            () = &mut interrupted => return Err(error::Interrupted.into()),
+            () = &mut interrupted => return match only_reads {
+                // Nothing was begun that could be told of.
+                true => Ok(ExitCode::from(words::INTERRUPTED)),
+                false => Err(error::Interrupted.into()),
+            },
         };
         // A terminal's Ctrl-C ends child processes as well, and their end may be noticed before the signal is.
         let failed = !matches!(outcome, Ok(ExitCode::SUCCESS));

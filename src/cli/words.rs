@@ -162,7 +162,7 @@ fn of_swarm(error: &swarm::Error) -> Words {
                 n => format!("say {} or {}", n - 1, n + 1),
             },
         ),
-        swarm::Error::TooManyManagers { .. } => plain(USAGE),
+        swarm::Error::TooManyManagers { .. } | swarm::Error::BadName { .. } => plain(USAGE),
         swarm::Error::NameTaken(_) => hinted(WRONG_STATE, "say another one with --name"),
         swarm::Error::NoSuchSwarm { known, .. } if known.is_empty() => hinted(
             NOT_FOUND,

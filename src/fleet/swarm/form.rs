@@ -74,7 +74,10 @@ pub fn check_managers(managers: usize, machines: usize) -> Result<()> {
 /// # Errors
 /// What a machine, or the swarm, stands in the way with. What was done stays.
 pub async fn form(berth: &Berth, wish: &Wish, progress: &dyn Progress) -> Result<Formed> {
-    check_name(&wish.name)?;
+    check_name(&wish.name).map_err(|error| match error {
+        machine::Error::BadName { name, reason } => Error::BadName { name, reason },
+        other => other.into(),
+    })?;
     if berth.home.has_traces(&wish.name) {
         return Err(Error::NameTaken(wish.name.clone()));
     }
