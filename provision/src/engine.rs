@@ -3,6 +3,8 @@
 //! What an engine sends is not trusted: answers are bounded in time and size.
 
 mod ask;
+mod follow;
+mod look;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -23,6 +25,9 @@ use tokio::time::timeout;
 
 use crate::ssh::Session;
 use crate::{Error, Result};
+
+pub use follow::{Happened, LogWish, Period};
+pub use look::{ContainerRow, ImageRow, Stats, Usage};
 
 /// How long an answer may take; emulated machines are slow.
 const ANSWER: Duration = Duration::from_secs(60);

@@ -2,6 +2,7 @@
 
 mod apply;
 mod certs;
+mod client;
 mod completions;
 mod context;
 mod cp;
@@ -106,6 +107,11 @@ enum Command {
     Rm(rm::Args),
     Ssh(ssh::Args),
     Cp(cp::Args),
+    Ps(client::ps::Args),
+    Images(client::images::Args),
+    Stats(client::stats::Args),
+    Events(client::events::Args),
+    Df(client::df::Args),
     Exec(exec::Args),
     Plan(plan::Args),
     Apply(apply::Args),
@@ -169,6 +175,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         cli.command,
         Command::Exec(_) | Command::Rollout(_) | Command::Apply(_)
     );
+    let only_reads = matches!(
+        cli.command,
+        Command::Logs(_) | Command::Events(_) | Command::Stats(_)
+    );
     let level = match (cli.verbose, supervises) {
         (true, _) => tracing::Level::DEBUG,
         (false, true) => tracing::Level::INFO,
@@ -194,7 +204,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         // A dropped command ends its child processes; what it leaves is resumable and the hint says so.
         let outcome = tokio::select! {
             outcome = dispatch(cli.command, &screen) => outcome,
-            () = &mut interrupted => return Err(error::Interrupted.into()),
+            () = &mut interrupted => return match only_reads {
+                // Nothing was begun that could be told of.
+                true => Ok(ExitCode::from(words::INTERRUPTED)),
+                false => Err(error::Interrupted.into()),
+            },
         };
         // A terminal's Ctrl-C ends child processes as well, and their end may be noticed before the signal is.
         let failed = !matches!(outcome, Ok(ExitCode::SUCCESS));
@@ -250,6 +264,11 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Kill(args) => power::kill(&berth, &args, screen).await,
         Command::Rm(args) => rm::run(&berth, &args, screen).await,
         Command::Ssh(args) => ssh::run(&berth, &args).await,
+        Command::Ps(args) => client::ps::run(&berth, &args).await,
+        Command::Images(args) => client::images::run(&berth, &args).await,
+        Command::Stats(args) => client::stats::run(&berth, &args).await,
+        Command::Events(args) => client::events::run(&berth, &args).await,
+        Command::Df(args) => client::df::run(&berth, &args).await,
         Command::Cp(args) => cp::run(&berth, &args, screen).await,
         Command::Exec(args) => exec::run(&berth, &args, screen).await,
         Command::Plan(args) => plan::run(&berth, &args, screen).await,

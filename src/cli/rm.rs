@@ -61,6 +61,10 @@ fn warn_of_swarms(berth: &Berth, names: &[String]) -> Result<()> {
             .keys()
             .map(String::as_str)
             .partition(|name| names.iter().any(|going| going == name));
+        let staying = staying
+            .into_iter()
+            .filter(|name| berth.home.has_traces(name))
+            .collect::<Vec<_>>();
         if !going.is_empty() && !staying.is_empty() {
             eprintln!(
                 "warning: {} in swarm {}, which still counts on it: `berth swarm leave {}` first, or with --force afterwards",

@@ -224,7 +224,7 @@ fn of_swarm(error: &swarm::Error) -> Words {
                 n => format!("say {} or {}", n - 1, n + 1),
             },
         ),
-        swarm::Error::TooManyManagers { .. } => plain(USAGE),
+        swarm::Error::TooManyManagers { .. } | swarm::Error::BadName { .. } => plain(USAGE),
         swarm::Error::NameTaken(_) => hinted(WRONG_STATE, "say another one with --name"),
         swarm::Error::NoSuchSwarm { known, .. } if known.is_empty() => hinted(
             NOT_FOUND,
@@ -246,10 +246,7 @@ fn of_swarm(error: &swarm::Error) -> Words {
         ),
         swarm::Error::Elsewhere { machine, .. } => hinted(
             WRONG_STATE,
-            &format!(
-                "`berth swarm leave {machine}` has it leave a swarm of berth's, `berth ssh {machine} -- docker swarm leave` \
-                 any other"
-            ),
+            &format!("`berth swarm leave --force {machine}` has it leave that one"),
         ),
         swarm::Error::NotMember(_) => hinted(WRONG_STATE, "`berth swarm status` lists who is"),
         swarm::Error::NoQuorum { swarm, .. } => hinted(

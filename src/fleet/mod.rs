@@ -20,7 +20,7 @@ pub use capture::{Capture, Captured};
 pub use crew::{Bounds, Ended, Fate, Stop, crew, default_parallel};
 pub use each::for_each;
 pub use fold::fold;
-pub use glob::is_pattern;
+pub use glob::{fits, is_pattern};
 pub use label::LabelTest;
 pub use remote::{Remote, variable};
 pub use select::{Filters, Selection, candidates, pick, select};

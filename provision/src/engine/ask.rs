@@ -60,7 +60,7 @@ impl Engine {
     ///
     /// # Errors
     /// If the engine does not begin to answer.
-    pub async fn stream(
+    pub(crate) async fn stream(
         &self,
         path: &str,
     ) -> Result<impl Stream<Item = Vec<u8>> + Send + Unpin + use<>> {

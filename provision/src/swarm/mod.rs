@@ -103,7 +103,8 @@ impl SwarmInfo {
         }
         let trouble = self.error.filter(|error| !error.is_empty());
         let trouble = match self.local_node_state.as_str() {
-            "active" => trouble,
+            // An engine that has lost a manager for a while goes on saying "error", of nothing.
+            "active" | "error" => trouble,
             "locked" => Some("its keys are locked: `docker swarm unlock`".into()),
             other => trouble.or_else(|| Some(format!("its state is {other}"))),
         };
@@ -133,7 +134,7 @@ impl SwarmInfo {
 /// A word of an engine's that goes into paths, requests and files: what does not belong into an id, a name or an
 /// address is left out.
 fn plain(word: &str) -> String {
-    let good = |c: &char| c.is_ascii_alphanumeric() || ".:-_[]".contains(*c);
+    let good = |c: &char| c.is_ascii_alphanumeric() || ".:-_[]+~".contains(*c);
     word.chars().filter(good).take(128).collect()
 }
 

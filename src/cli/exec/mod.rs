@@ -1,7 +1,7 @@
 //! `berth exec`
 
 mod groups;
-mod lines;
+pub(super) mod lines;
 mod records;
 mod run;
 pub(super) mod text;

@@ -76,7 +76,8 @@ pub struct LeaveArgs {
     #[command(flatten)]
     selection: Selection,
 
-    /// Take those that do not answer off the swarm's list, and do not insist that containers move
+    /// Take those that do not answer off the swarm's list, do not insist that containers move, and have a machine leave even
+    /// a swarm that berth does not know
     #[arg(short, long)]
     force: bool,
 

@@ -51,7 +51,7 @@ fn show(status: &Status) -> Result<()> {
     let head = match (&status.error, &status.manager) {
         (Some(error), _) => error.clone(),
         (None, manager) => format!(
-            "context {} leads to {}; {}",
+            "swarm {}: docker's context leads to {}; {}",
             status.name,
             manager.as_deref().unwrap_or("nobody"),
             match status.spare {
@@ -61,7 +61,7 @@ fn show(status: &Status) -> Result<()> {
             }
         ),
     };
-    output::line(&printable(&format!("{}: {head}", status.name)))?;
+    output::line(&printable(&head))?;
     let mut table = output::table([
         "MACHINE",
         "ROLE",

@@ -22,6 +22,14 @@ pub enum Error {
         /// How many machines there are.
         machines: usize,
     },
+    /// The name breaks a rule, which are those of machines' names.
+    #[error("{name:?} cannot be a swarm's name: {reason}")]
+    BadName {
+        /// What the user wrote.
+        name: String,
+        /// The rule.
+        reason: String,
+    },
     /// A machine has the name already.
     #[error("{0} is a machine: a swarm needs a name of its own, for its docker context")]
     NameTaken(String),

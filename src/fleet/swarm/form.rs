@@ -74,10 +74,14 @@ pub fn check_managers(managers: usize, machines: usize) -> Result<()> {
 /// # Errors
 /// What a machine, or the swarm, stands in the way with. What was done stays.
 pub async fn form(berth: &Berth, wish: &Wish, progress: &dyn Progress) -> Result<Formed> {
-    check_name(&wish.name)?;
+    check_name(&wish.name).map_err(|error| match error {
+        machine::Error::BadName { name, reason } => Error::BadName { name, reason },
+        other => other.into(),
+    })?;
     if berth.home.has_traces(&wish.name) {
         return Err(Error::NameTaken(wish.name.clone()));
     }
+    check_managers(wish.managers, usize::MAX)?;
     for name in &wish.machines {
         berth.record(name)?;
         if let Some(other) = of_machine(berth, name)?.filter(|other| other.name != wish.name) {
@@ -316,7 +320,7 @@ async fn take_in(
         joined.push(name);
     }
     if !workers.is_empty() {
-        progress.phase(&format!("{} join as workers", workers.join(", ")));
+        progress.phase(&format!("As workers: {}", workers.join(", ")));
     }
     let worker = tokens.of(Role::Worker);
     let mut failure = None;

@@ -43,7 +43,11 @@ pub async fn leave(
     let mut left = Left::default();
     let mut rest = machines.to_vec();
     while let Some(first) = rest.first() {
-        let swarm = of_machine(berth, first)?.ok_or_else(|| Error::NotMember(first.clone()))?;
+        let Some(swarm) = of_machine(berth, first)? else {
+            abandon(berth, first, force, progress).await?;
+            left.left.push(rest.remove(0));
+            continue;
+        };
         let (these, others) = rest
             .into_iter()
             .partition(|name| swarm.machines.contains_key(name));
@@ -71,6 +75,20 @@ pub async fn leave(
         left.demoted.extend(formed.demoted);
     }
     Ok(left)
+}
+
+/// Has a machine leave a swarm that is not one of berth's, or that has taken it off its list while it was dead.
+async fn abandon(berth: &Berth, name: &str, force: bool, progress: &dyn Progress) -> Result<()> {
+    let missing = || Error::NotMember(name.to_owned());
+    if !force {
+        return Err(missing());
+    }
+    let asked = ask(berth, [&name.to_owned()]).await.remove(name);
+    let asked = asked.ok_or_else(missing)??;
+    match asked.member {
+        None => Err(missing()),
+        Some(_) => go(name, &asked, progress).await,
+    }
 }
 
 /// Puts `new` into the place of `old`: the same role in the same swarm. `old` may be dead; it may also live, and then what
@@ -326,12 +344,18 @@ async fn dissolve(
     order.sort();
     for (_, name) in order {
         if let Some(Ok(asked)) = answers.get(&name) {
-            progress.phase(&format!("{name} leaves"));
-            let failed = |error| machine::Error::provision(&name)(error);
-            let reached = &asked.reached;
-            swarm::leave(&reached.engine, true).await.map_err(failed)?;
-            swarm::end_swarm(&reached.session).await.map_err(failed)?;
+            go(&name, asked, progress).await?;
         }
     }
+    Ok(())
+}
+
+/// Has a machine leave whatever swarm it is in, at once.
+async fn go(name: &str, asked: &Asked, progress: &dyn Progress) -> Result<()> {
+    progress.phase(&format!("{name} leaves"));
+    let failed = |error| machine::Error::provision(name)(error);
+    let reached = &asked.reached;
+    swarm::leave(&reached.engine, true).await.map_err(failed)?;
+    swarm::end_swarm(&reached.session).await.map_err(failed)?;
     Ok(())
 }
