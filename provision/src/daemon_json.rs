@@ -26,17 +26,19 @@ impl Invalid {
     }
 }
 
-/// The file with `wanted` in it, and berth's settings where it has none; `None` if nothing is to be changed.
+/// The file without what was wanted `before` and is no more, with `wanted` in it, and berth's settings where it has none; `None` if nothing is to be changed.
 ///
 /// Containers outlive the daemon (`live-restore`), except in a swarm, where the daemon refuses to start with it.
 /// Logs are kept short, unless the user logs by another driver, whose options these are not.
 pub(crate) fn merge(
     existing: &[u8],
+    before: &Map<String, Value>,
     wanted: &Map<String, Value>,
     in_swarm: bool,
 ) -> Result<Option<Vec<u8>>, Invalid> {
     let mut settings = parse(existing)?;
-    let before = settings.clone();
+    let was = settings.clone();
+    retract(&mut settings, before, wanted);
     impose(&mut settings, wanted);
     if !in_swarm {
         settings.entry("live-restore").or_insert(json!(true));
@@ -50,7 +52,7 @@ pub(crate) fn merge(
         options.entry("max-size").or_insert(json!("10m"));
         options.entry("max-file").or_insert(json!("3"));
     }
-    if settings == before {
+    if settings == was {
         return Ok(None);
     }
     let mut merged = format!("{:#}", Value::Object(settings)).into_bytes();
@@ -64,6 +66,40 @@ pub(crate) fn lacking(existing: &[u8], wanted: &Map<String, Value>) -> Vec<Strin
     let mut paths = Vec::new();
     compare(&settings, wanted, "", &mut paths);
     paths
+}
+
+/// Takes out what was wanted before and is as it was then, unless it is still wanted.
+fn retract(
+    settings: &mut Map<String, Value>,
+    before: &Map<String, Value>,
+    wanted: &Map<String, Value>,
+) {
+    let nothing = Map::new();
+    for (key, old) in before {
+        let new = wanted.get(key);
+        let emptied = match (settings.get_mut(key), old) {
+            (Some(Value::Object(there)), Value::Object(old)) => {
+                retract(
+                    there,
+                    old,
+                    new.and_then(Value::as_object).unwrap_or(&nothing),
+                );
+                there.is_empty()
+            }
+            (Some(Value::Array(there)), Value::Array(old)) => {
+                let kept = new.and_then(Value::as_array);
+                there.retain(|each| {
+                    !old.contains(each) || kept.is_some_and(|kept| kept.contains(each))
+                });
+                there.is_empty()
+            }
+            (Some(there), old) => there == old,
+            (None, _) => false,
+        };
+        if emptied && new.is_none() {
+            settings.remove(key);
+        }
+    }
 }
 
 /// Puts what is wanted above what is there. Lists are added to: somebody may have added to them in the machine.
@@ -140,7 +176,7 @@ mod tests {
 
     fn merged(existing: &str) -> Value {
         serde_json::from_slice(
-            &merge(existing.as_bytes(), &Map::new(), false)
+            &merge(existing.as_bytes(), &Map::new(), &Map::new(), false)
                 .unwrap()
                 .unwrap(),
         )
@@ -156,7 +192,7 @@ mod tests {
         assert_eq!(merged(" \n"), all);
         assert_eq!(merged("{}"), all);
         let again = serde_json::to_vec(&all).unwrap();
-        assert_eq!(merge(&again, &Map::new(), false), Ok(None));
+        assert_eq!(merge(&again, &Map::new(), &Map::new(), false), Ok(None));
     }
 
     #[test]
@@ -193,23 +229,29 @@ mod tests {
 
     #[test]
     fn a_swarm_gets_no_live_restore() {
-        let merged = merge(b"", &Map::new(), true).unwrap().unwrap();
+        let merged = merge(b"", &Map::new(), &Map::new(), true).unwrap().unwrap();
         assert!(!String::from_utf8(merged).unwrap().contains("live-restore"));
     }
 
     #[test]
     fn invalid_json_says_where() {
-        let invalid = merge(b"{\n  \"a\": 1,\n  \"b\": oops\n}", &Map::new(), false).unwrap_err();
+        let invalid = merge(
+            b"{\n  \"a\": 1,\n  \"b\": oops\n}",
+            &Map::new(),
+            &Map::new(),
+            false,
+        )
+        .unwrap_err();
         assert_eq!(
             (invalid.line, invalid.excerpt.as_str()),
             (3, "  \"b\": oops")
         );
-        assert!(merge(b"[1]", &Map::new(), false).is_err());
-        assert!(merge(b"{\"log-opts\": 1}", &Map::new(), false).is_err());
-        assert!(merge(b"\xff\xfe\x00", &Map::new(), false).is_err());
-        assert!(merge(b"{\"a\": 1,}", &Map::new(), false).is_err());
+        assert!(merge(b"[1]", &Map::new(), &Map::new(), false).is_err());
+        assert!(merge(b"{\"log-opts\": 1}", &Map::new(), &Map::new(), false).is_err());
+        assert!(merge(b"\xff\xfe\x00", &Map::new(), &Map::new(), false).is_err());
+        assert!(merge(b"{\"a\": 1,}", &Map::new(), &Map::new(), false).is_err());
         let deep = "[".repeat(100_000);
-        assert!(merge(deep.as_bytes(), &Map::new(), false).is_err());
+        assert!(merge(deep.as_bytes(), &Map::new(), &Map::new(), false).is_err());
     }
 
     #[test]
@@ -223,7 +265,7 @@ mod tests {
             lacking(there, wanted),
             ["registry-mirrors", "live-restore", "log-opts.max-size"]
         );
-        let merged = merge(there, wanted, false).unwrap().unwrap();
+        let merged = merge(there, &Map::new(), wanted, false).unwrap().unwrap();
         let found: Value = serde_json::from_slice(&merged).unwrap();
         assert_eq!(
             found,
@@ -233,7 +275,7 @@ mod tests {
                 "live-restore": false, "log-driver": "json-file"
             })
         );
-        assert_eq!(merge(&merged, wanted, false), Ok(None));
+        assert_eq!(merge(&merged, &Map::new(), wanted, false), Ok(None));
         assert!(lacking(&merged, wanted).is_empty());
         assert_eq!(lacking(b"oops", wanted).len(), 3);
     }

@@ -2,6 +2,10 @@
 //!
 //! What an engine sends is not trusted: answers are bounded in time and size.
 
+mod ask;
+mod follow;
+mod look;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +25,9 @@ use tokio::time::timeout;
 
 use crate::ssh::Session;
 use crate::{Error, Result};
+
+pub use follow::{Happened, LogWish, Period};
+pub use look::{ContainerRow, ImageRow, Stats, Usage};
 
 /// How long an answer may take; emulated machines are slow.
 const ANSWER: Duration = Duration::from_secs(60);

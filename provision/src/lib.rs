@@ -26,6 +26,7 @@ pub mod share;
 mod size;
 pub mod ssh;
 pub mod steps;
+pub mod swarm;
 pub mod upgrade;
 mod upstream;
 pub mod versions;

@@ -15,6 +15,9 @@ pub struct Settings {
     pub daemon: Map<String, Value>,
     /// The environment of the engine's service. Values may be secret.
     pub environment: BTreeMap<String, String>,
+    /// Keys of daemon.json that were wanted before. Of these, what is as it was wanted then and is not wanted any more is
+    /// taken out; what somebody changed in the machine since stays.
+    pub before: Map<String, Value>,
 }
 
 impl std::fmt::Debug for Settings {
@@ -22,6 +25,7 @@ impl std::fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("daemon", &self.daemon)
             .field("environment", &self.environment.keys())
+            .field("before", &self.before)
             .finish()
     }
 }

@@ -7,6 +7,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::output::{self, Format};
+use crate::fleet::swarm::Swarm;
 use crate::machine::{Berth, Error};
 
 /// Look at berth's docker contexts and podman connections, or write them anew
@@ -78,11 +79,17 @@ fn docker(berth: &Berth) -> Result<Vec<Listed>> {
         current: current.as_deref() == Some(context.name.as_str()),
         machine_exists: berth
             .record(&context.name)
-            .is_ok_and(|r| Some(r.id) == context.machine),
+            .is_ok_and(|r| Some(r.id) == context.machine)
+            || is_swarm(berth, &context.name),
         name: context.name,
         host: context.host,
     });
     Ok(listed.collect())
+}
+
+/// True if there is a swarm of that name, or something that may be one: what cannot be read is no proof that it is gone.
+fn is_swarm(berth: &Berth, name: &str) -> bool {
+    !matches!(Swarm::find(berth, name), Ok(None))
 }
 
 fn podman(berth: &Berth) -> Result<Vec<Listed>> {
@@ -109,7 +116,7 @@ fn sync(berth: &Berth) -> Result<()> {
         else {
             continue;
         };
-        if gone(&context.name) {
+        if gone(&context.name) && !is_swarm(berth, &context.name) {
             berth
                 .docker
                 .remove(&context.name, machine)

@@ -43,7 +43,8 @@ impl FleetArgs {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+/// Reads seconds, which may have a fraction.
+pub fn seconds(text: &str) -> Result<Duration, String> {
     let wrong = || "write seconds, such as 30 or 0.5".to_owned();
     let seconds: f64 = text.parse().map_err(|_| wrong())?;
     if !(seconds > 0.0 && seconds <= MAX_SECONDS) {

@@ -9,19 +9,27 @@ use anyhow::{Context, Result};
 use futures_util::StreamExt;
 use inotify::{EventMask, Inotify, WatchMask};
 
+use super::client::logs::Wish;
+use super::client::{self, Asking};
 use super::error::NotFound;
-use crate::fleet;
 use crate::machine::Berth;
 
-/// Print a machine's console, or its supervisor's log
+/// Print a machine's console, its supervisor's log, or what containers of many machines write
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  berth logs web1\n  berth logs -f web1\n  berth logs --supervisor web1"
+    after_help = "Examples:\n  berth logs web1\n  berth logs -f web1\n  berth logs --supervisor web1\n  berth logs -f --container 'api*' -l role=web"
 )]
 pub struct Args {
-    /// The machine's name
-    #[arg(value_name = "NAME", add = clap_complete::engine::ArgValueCandidates::new(fleet::candidates))]
-    name: String,
+    #[command(flatten)]
+    asking: Asking,
+
+    /// What containers of this name, or of a pattern such as 'web*', write, each line behind its machine's name
+    #[arg(long, value_name = "CONTAINER", conflicts_with = "supervisor")]
+    container: Option<String>,
+
+    /// The last so many lines of each container only
+    #[arg(long, value_name = "LINES", requires = "container")]
+    tail: Option<u32>,
 
     /// Go on printing what is added
     #[arg(short, long)]
@@ -34,13 +42,22 @@ pub struct Args {
 
 /// Prints it.
 pub async fn run(berth: &Berth, args: &Args) -> Result<ExitCode> {
-    let opened = berth.open(&args.name).await?;
+    if let Some(container) = &args.container {
+        let wish = Wish {
+            container,
+            follow: args.follow,
+            tail: args.tail,
+        };
+        return client::logs::run(berth, &args.asking, &wish).await;
+    }
+    let name = args.asking.one_machine()?;
+    let opened = berth.open(&name).await?;
     let path = match args.supervisor {
         true => Some(opened.folder.supervisor_log()),
         false => opened.driver.console(&opened.machine),
     };
     let Some(path) = path.filter(|path| path.exists()) else {
-        return Err(NotFound(format!("machine {} has no such log yet", args.name)).into());
+        return Err(NotFound(format!("machine {name} has no such log yet")).into());
     };
     let mut file = File::open(&path).with_context(|| path.display().to_string())?;
     if print_rest(&mut file)? && args.follow {

@@ -1,6 +1,8 @@
 //! The command line: one file a command.
 
+mod apply;
 mod certs;
+mod client;
 mod completions;
 mod context;
 mod cp;
@@ -14,6 +16,7 @@ mod error;
 mod exec;
 mod export;
 mod fates;
+mod fleet;
 mod fleet_args;
 mod help;
 mod host_key;
@@ -27,15 +30,18 @@ mod logs;
 mod ls;
 mod mount;
 mod output;
+mod plan;
 mod power;
 mod progress;
 mod provision;
 mod report;
 mod rm;
+mod rollout;
 mod settings;
 mod ssh;
 mod ssh_config;
 mod status;
+mod swarm;
 mod tally;
 mod template;
 mod up;
@@ -101,7 +107,15 @@ enum Command {
     Rm(rm::Args),
     Ssh(ssh::Args),
     Cp(cp::Args),
+    Ps(client::ps::Args),
+    Images(client::images::Args),
+    Stats(client::stats::Args),
+    Events(client::events::Args),
+    Df(client::df::Args),
     Exec(exec::Args),
+    Plan(plan::Args),
+    Apply(apply::Args),
+    Fleet(fleet::Args),
     SshConfig(ssh_config::Args),
     HostKey(host_key::Args),
     Export(export::Args),
@@ -112,8 +126,10 @@ enum Command {
     Certs(certs::Args),
     Provision(provision::Args),
     Upgrade(upgrade::Args),
+    Rollout(rollout::Args),
     Engine(engine::Args),
     Mount(mount::Args),
+    Swarm(swarm::Args),
     Image(image::Args),
     Driver(driver::Args),
     Doctor(doctor::Args),
@@ -155,7 +171,14 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     use tracing_subscriber::fmt;
     let supervises = matches!(cli.command, Command::Supervise { .. });
-    let hears_signals = matches!(cli.command, Command::Exec(_));
+    let hears_signals = matches!(
+        cli.command,
+        Command::Exec(_) | Command::Rollout(_) | Command::Apply(_)
+    );
+    let only_reads = matches!(
+        cli.command,
+        Command::Logs(_) | Command::Events(_) | Command::Stats(_)
+    );
     let level = match (cli.verbose, supervises) {
         (true, _) => tracing::Level::DEBUG,
         (false, true) => tracing::Level::INFO,
@@ -181,7 +204,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         // A dropped command ends its child processes; what it leaves is resumable and the hint says so.
         let outcome = tokio::select! {
             outcome = dispatch(cli.command, &screen) => outcome,
-            () = &mut interrupted => return Err(error::Interrupted.into()),
+            () = &mut interrupted => return match only_reads {
+                // Nothing was begun that could be told of.
+                true => Ok(ExitCode::from(words::INTERRUPTED)),
+                false => Err(error::Interrupted.into()),
+            },
         };
         // A terminal's Ctrl-C ends child processes as well, and their end may be noticed before the signal is.
         let failed = !matches!(outcome, Ok(ExitCode::SUCCESS));
@@ -237,20 +264,30 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Kill(args) => power::kill(&berth, &args, screen).await,
         Command::Rm(args) => rm::run(&berth, &args, screen).await,
         Command::Ssh(args) => ssh::run(&berth, &args).await,
+        Command::Ps(args) => client::ps::run(&berth, &args).await,
+        Command::Images(args) => client::images::run(&berth, &args).await,
+        Command::Stats(args) => client::stats::run(&berth, &args).await,
+        Command::Events(args) => client::events::run(&berth, &args).await,
+        Command::Df(args) => client::df::run(&berth, &args).await,
         Command::Cp(args) => cp::run(&berth, &args, screen).await,
         Command::Exec(args) => exec::run(&berth, &args, screen).await,
+        Command::Plan(args) => plan::run(&berth, &args, screen).await,
+        Command::Apply(args) => apply::run(&berth, &args, screen).await,
+        Command::Fleet(args) => fleet::run(&berth, &args).await,
         Command::SshConfig(args) => ssh_config::run(&berth, &args),
         Command::HostKey(args) => host_key::run(&berth, &args, screen).await,
         Command::Export(args) => export::run(&berth, &args, screen).await,
         Command::Import(args) => import::run(&berth, &args, screen).await,
-        Command::Use(args) => use_::run(&berth, &args),
+        Command::Use(args) => use_::run(&berth, &args).await,
         Command::Env(args) => env::run(&berth, &args).await,
         Command::Context(args) => context::run(&berth, &args),
         Command::Certs(args) => certs::run(&berth, &args, screen).await,
         Command::Provision(args) => provision::run(&berth, &args, screen).await,
         Command::Upgrade(args) => upgrade::run(&berth, &args, screen).await,
+        Command::Rollout(args) => rollout::run(&berth, args, screen).await,
         Command::Engine(args) => engine::run(&berth, args, screen).await,
         Command::Mount(args) => mount::run(&berth, args, screen).await,
+        Command::Swarm(args) => swarm::run(&berth, &args, screen).await,
         Command::Image(args) => image::run(&berth, &args, screen).await,
         Command::Driver(args) => driver::run(&berth, &args, screen).await,
         Command::Doctor(args) => doctor::run(&berth, &args, screen).await,

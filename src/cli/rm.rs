@@ -9,7 +9,7 @@ use super::each::each;
 use super::error::Usage;
 use super::output;
 use super::progress::Screen;
-use crate::fleet::{Selection, select};
+use crate::fleet::{Selection, select, swarm};
 use crate::machine::{self, Berth, check_name};
 
 /// Remove machines with everything that berth made for them
@@ -35,6 +35,7 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
     if names.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
+    warn_of_swarms(berth, &names)?;
     if !args.yes && !args.force && !confirmed(berth, &names)? {
         eprintln!("nothing was removed");
         return Ok(ExitCode::from(1));
@@ -43,8 +44,40 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
         Ok(machine::remove(berth, &name, args.force, &*task).await?)
     })
     .await;
+    swarm::forget_gone(berth)?;
     output::lines(done.into_iter().map(|(name, ())| name))?;
     Ok(code)
+}
+
+/// A node that is only gone is still counted: a swarm that loses managers so may lose its quorum.
+fn warn_of_swarms(berth: &Berth, names: &[String]) -> Result<()> {
+    for swarm in swarm::names(berth)? {
+        // One that cannot be read must not keep its machines from being removed.
+        let Ok(Some(swarm)) = swarm::Swarm::find(berth, &swarm) else {
+            continue;
+        };
+        let (going, staying): (Vec<&str>, Vec<&str>) = swarm
+            .machines
+            .keys()
+            .map(String::as_str)
+            .partition(|name| names.iter().any(|going| going == name));
+        let staying = staying
+            .into_iter()
+            .filter(|name| berth.home.has_traces(name))
+            .collect::<Vec<_>>();
+        if !going.is_empty() && !staying.is_empty() {
+            eprintln!(
+                "warning: {} in swarm {}, which still counts on it: `berth swarm leave {}` first, or with --force afterwards",
+                match going.as_slice() {
+                    [one] => format!("{one} is"),
+                    many => format!("{} are", many.join(", ")),
+                },
+                swarm.name,
+                going.join(" ")
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Machines by name may be there in pieces that no listing shows; `remove` itself knows.

@@ -74,6 +74,7 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
         to: args.to.clone(),
         channel: args.channel.clone(),
         gate: args.gate.clone(),
+        exactly: None,
     };
     let (done, code) = each(&names, screen, async |name: String, task| {
         let plan = if args.rollback {

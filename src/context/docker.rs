@@ -123,16 +123,24 @@ impl DockerConfig {
         }
     }
 
-    /// Writes the machine's context, anew if it is there.
+    /// Writes the context of a machine, or of a swarm that has an id too, anew if it is there; `about` is what docker
+    /// shows as its description.
     ///
     /// # Errors
     /// [`Error::Foreign`] if the name is somebody else's.
-    pub fn write(&self, name: &str, machine: Uuid, home: &Path, endpoint: &Endpoint) -> Result<()> {
+    pub fn write(
+        &self,
+        name: &str,
+        machine: Uuid,
+        home: &Path,
+        endpoint: &Endpoint,
+        about: &str,
+    ) -> Result<()> {
         self.check_free(name, Some(machine))?;
         let meta = json!({
             "Name": name,
             "Metadata": {
-                "Description": format!("berth machine {name}"),
+                "Description": about,
                 MACHINE_MARK: machine.to_string(),
                 HOME_MARK: home,
             },
@@ -334,7 +342,9 @@ mod tests {
                 key: "K".into(),
             }),
         };
-        config.write("web1", id, Path::new("/h"), &tls).unwrap();
+        config
+            .write("web1", id, Path::new("/h"), &tls, "web1")
+            .unwrap();
         let folder = config
             .folder
             .join("contexts/tls")
@@ -347,7 +357,7 @@ mod tests {
             assert_eq!(mode(&folder.join(file)), 0o600);
         }
         config
-            .write("web1", id, Path::new("/h"), &unix("/s"))
+            .write("web1", id, Path::new("/h"), &unix("/s"), "web1")
             .unwrap();
         assert!(!config.tls_folder("web1").exists());
         assert_eq!(config.find("web1").unwrap().unwrap().host, "unix:///s");
@@ -366,7 +376,7 @@ mod tests {
         let text = r#"{"Name":"web1","Metadata":{"Description":"mine"},"Endpoints":{"docker":{"Host":"ssh://me@host"}}}"#;
         fs::write(folder.join("meta.json"), text).unwrap();
         let id = Uuid::new_v4();
-        let refused = config.write("web1", id, Path::new("/home"), &unix("/s"));
+        let refused = config.write("web1", id, Path::new("/home"), &unix("/s"), "web1");
         assert!(matches!(refused, Err(Error::Foreign { .. })));
         config.remove("web1", id).unwrap();
         assert_eq!(fs::read_to_string(folder.join("meta.json")).unwrap(), text);
@@ -384,7 +394,7 @@ mod tests {
         )
         .unwrap();
         config
-            .write("web1", id, Path::new("/h"), &unix("/h/docker.sock"))
+            .write("web1", id, Path::new("/h"), &unix("/h/docker.sock"), "web1")
             .unwrap();
         config.set_current(Some("web1")).unwrap();
         assert_eq!(config.current().unwrap().as_deref(), Some("web1"));
@@ -403,7 +413,7 @@ mod tests {
         let (_keep, config) = config();
         let (mine, theirs) = (Uuid::new_v4(), Uuid::new_v4());
         config
-            .write("web1", theirs, Path::new("/other"), &unix("/o"))
+            .write("web1", theirs, Path::new("/other"), &unix("/o"), "web1")
             .unwrap();
         assert!(config.check_free("web1", Some(mine)).is_err());
         assert!(config.check_free("web1", None).is_err());

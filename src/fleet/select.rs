@@ -1,11 +1,13 @@
 //! Which machines a command is about.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::LabelTest;
+use super::file::{self, DEFAULT_FILE, Fleet};
 use super::glob::{fits, is_pattern};
 use crate::machine::{Berth, Error, Record, Result, ask_all};
 
@@ -55,6 +57,14 @@ pub struct Filters {
     #[arg(long = "state", value_name = "STATE", help_heading = "Selectors", value_parser = STATES)]
     pub state: Option<String>,
 
+    /// Only machines of this group of the fleet file (repeatable: of any of them)
+    #[arg(long = "group", value_name = "GROUP", help_heading = "Selectors")]
+    pub groups: Vec<String>,
+
+    /// The fleet file that has the groups
+    #[arg(long = "fleet-file", value_name = "FILE", default_value = DEFAULT_FILE, requires = "groups", help_heading = "Selectors", value_hint = clap::ValueHint::FilePath)]
+    pub fleet_file: PathBuf,
+
     /// All machines
     #[arg(long = "all", help_heading = "Selectors")]
     pub all: bool,
@@ -80,7 +90,10 @@ impl Filters {
     }
 
     fn narrow(&self) -> bool {
-        !self.labels.is_empty() || self.driver.is_some() || self.state.is_some()
+        !self.labels.is_empty()
+            || self.driver.is_some()
+            || self.state.is_some()
+            || !self.groups.is_empty()
     }
 }
 
@@ -126,6 +139,10 @@ pub async fn pick(berth: &Berth, selection: &Selection, deadline: Duration) -> R
                 .is_ok_and(|record| matches(&record, &selection.filters))
         });
     }
+    if !selection.filters.groups.is_empty() {
+        let members = grouped(&selection.filters)?;
+        names.retain(|name| members.contains(name));
+    }
     if let Some(state) = &selection.filters.state {
         let rows = ask_all(berth, &names, deadline).await;
         names = rows
@@ -163,6 +180,23 @@ fn named(berth: &Berth, wanted: &[String]) -> Result<Vec<String>> {
             return Err(berth.no_such_machine(wanted));
         }
         add(wanted.clone());
+    }
+    Ok(names)
+}
+
+/// The names of the machines that the fleet file has in the groups.
+fn grouped(filters: &Filters) -> Result<HashSet<String>> {
+    let bad = |error: file::Error| Error::BadRequest {
+        what: "--group".into(),
+        reason: match error.hint() {
+            Some(hint) => format!("{error}: {hint}"),
+            None => error.to_string(),
+        },
+    };
+    let fleet = Fleet::read(&filters.fleet_file).map_err(bad)?;
+    let mut names = HashSet::new();
+    for group in &filters.groups {
+        names.extend(fleet.group(group).map_err(bad)?.iter().cloned());
     }
     Ok(names)
 }

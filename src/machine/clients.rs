@@ -45,8 +45,10 @@ impl Berth {
     /// [`crate::context::Error::Foreign`] if somebody else has one of that name.
     pub fn write_contexts(&self, record: &Record) -> Result<()> {
         let endpoint = self.endpoint(record)?;
+        let about = format!("berth machine {}", record.name);
+        let home = self.home.data();
         self.docker
-            .write(&record.name, record.id, self.home.data(), &endpoint)?;
+            .write(&record.name, record.id, home, &endpoint, &about)?;
         if is_podman(record) {
             let socket = self.home.machine(&record.name).engine_socket();
             self.podman.write(&record.name, &socket)?;

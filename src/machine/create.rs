@@ -268,7 +268,7 @@ pub(super) fn found_folder(
     Ok(drafted?)
 }
 
-async fn carry_out(
+pub(super) async fn carry_out(
     berth: &Berth,
     record: Record,
     boot_deadline: Duration,

@@ -7,10 +7,13 @@ use berth_driver_api::Progress;
 use berth_provision::bundle::{Bundle, Manifest};
 use berth_provision::ssh::Session;
 use berth_provision::versions::{Versions, versions};
-use berth_provision::{Channel, Kind, Upstream, Version, Wanted};
+use berth_provision::{Channel, Kind, Settings, Upstream, Version, Wanted};
 
 use super::journal::Journal;
-use super::{Berth, DISTRO, EngineWish, Error, Installed, Opened, Record, Result, endpoint, power};
+use super::{
+    Berth, DISTRO, EngineSettings, EngineWish, Error, Installed, Opened, Record, Result, endpoint,
+    power,
+};
 
 /// How long an engine that the image brought may take to answer, from the moment that the guest's SSH server listens.
 const READY_MADE_DEADLINE: Duration = Duration::from_secs(60);
@@ -31,7 +34,8 @@ pub struct EngineChange {
 }
 
 impl EngineChange {
-    pub(super) fn of(&self, wish: &EngineWish) -> EngineWish {
+    /// What is asked for from now on, if it was `wish`.
+    pub fn of(&self, wish: &EngineWish) -> EngineWish {
         let engine = self.engine.as_deref().unwrap_or(&wish.kind);
         let mut changed = EngineWish::parse(engine, &wish.channel);
         if self.engine.is_none() {
@@ -62,6 +66,32 @@ pub async fn provision(
     change: &EngineChange,
     progress: &dyn Progress,
 ) -> Result<Record> {
+    bring_about(berth, name, change, None, progress).await
+}
+
+/// [`provision`] with these settings and no others: what the machine's record had before and they have not is taken
+/// out of the machine as well.
+///
+/// # Errors
+/// As [`provision`], and [`Error::BadRequest`] for settings that an engine would not start with.
+pub async fn provision_exactly(
+    berth: &Berth,
+    name: &str,
+    change: &EngineChange,
+    settings: &EngineSettings,
+    progress: &dyn Progress,
+) -> Result<Record> {
+    settings.resolve()?;
+    bring_about(berth, name, change, Some(settings), progress).await
+}
+
+async fn bring_about(
+    berth: &Berth,
+    name: &str,
+    change: &EngineChange,
+    settings: Option<&EngineSettings>,
+    progress: &dyn Progress,
+) -> Result<Record> {
     berth.record(name)?;
     let doing = format!("provision {name}");
     let _lock = berth.lock(name, &doing, |who| progress.note(who)).await?;
@@ -75,16 +105,16 @@ pub async fn provision(
     }
     let mut journal = Journal::begin(&opened.folder.journal(), "provision")?;
     let session = opened.connect(power::SSH_DEADLINE).await?;
-    let replace = change.channel.is_some();
-    install_engine(
-        berth,
-        &mut opened,
-        &session,
-        replace,
-        &mut journal,
-        progress,
-    )
-    .await?;
+    let mut wanted = Wanted {
+        replace: change.channel.is_some(),
+        ..wanted(&opened.record.engine)?
+    };
+    if let Some(settings) = settings {
+        // Recorded when the machine has them: until then it is known what is to be taken out.
+        wanted.settings.before = opened.record.settings.resolve()?.daemon;
+        opened.record.settings = settings.clone();
+    }
+    install(berth, &mut opened, &session, wanted, &mut journal, progress).await?;
     power::publish(berth, &opened, &mut journal, progress).await?;
     journal.end()?;
     Ok(opened.record)
@@ -188,11 +218,25 @@ pub(super) async fn install_engine(
     journal: &mut Journal,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let name = opened.record.name.clone();
     let wanted = Wanted {
         replace,
-        settings: opened.record.settings.resolve()?,
         ..wanted(&opened.record.engine)?
+    };
+    install(berth, opened, session, wanted, journal, progress).await
+}
+
+async fn install(
+    berth: &Berth,
+    opened: &mut Opened,
+    session: &Session,
+    mut wanted: Wanted,
+    journal: &mut Journal,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let name = opened.record.name.clone();
+    wanted.settings = Settings {
+        before: wanted.settings.before,
+        ..opened.record.settings.resolve()?
     };
     let reached = |title: &str| {
         // A journal that cannot be written fails at the next step's own entry.

@@ -221,7 +221,7 @@ fn read(path: &Path) -> Result<Vec<Entry>> {
 
 /// In debug builds a test can have berth killed at any journaled point: `BERTH_DIE_AT=create:disk:begin`.
 #[cfg(debug_assertions)]
-fn die_here_if_told(operation: &str, step: &str, point: &str) {
+pub(crate) fn die_here_if_told(operation: &str, step: &str, point: &str) {
     if std::env::var("BERTH_DIE_AT").is_ok_and(|at| at == format!("{operation}:{step}:{point}")) {
         // The same end as `kill -9`: nothing runs after it.
         let _ = nix::sys::signal::kill(nix::unistd::getpid(), nix::sys::signal::Signal::SIGKILL);
@@ -230,7 +230,7 @@ fn die_here_if_told(operation: &str, step: &str, point: &str) {
 }
 
 #[cfg(not(debug_assertions))]
-fn die_here_if_told(_operation: &str, _step: &str, _point: &str) {}
+pub(crate) fn die_here_if_told(_operation: &str, _step: &str, _point: &str) {}
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@ use toml::{Table, Value};
 use uuid::Uuid;
 
 use super::Result;
+use super::member::Member;
 use super::mounts::Mount;
 use super::settings::EngineSettings;
 use super::tls::TlsWish;
@@ -75,6 +76,9 @@ pub struct Record {
     /// The folders of the host that it sees.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
+    /// Which fleet file declares it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<Member>,
     /// The user's labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -177,6 +181,7 @@ impl Record {
             tls: None,
             settings: EngineSettings::default(),
             mounts: Vec::new(),
+            member: None,
             labels: BTreeMap::new(),
             options: spec.options.clone(),
             unknown: Table::new(),

@@ -113,6 +113,7 @@ impl EngineSettings {
         Ok(Settings {
             daemon,
             environment: self.environment.clone(),
+            before: Map::new(),
         })
     }
 

@@ -153,7 +153,7 @@ async fn power_state(
     Ok(())
 }
 
-fn supervised(folder: &crate::store::MachineFolder) -> bool {
+pub(super) fn supervised(folder: &crate::store::MachineFolder) -> bool {
     store::holder(&folder.supervisor_lock()).is_some()
 }
 

@@ -9,8 +9,8 @@ use berth_provision::upgrade::{self, Plan, Verdict, Watch};
 use berth_provision::{Channel, EngineInfo, Kind, Version, Wanted};
 
 use super::engine::{EngineChange, check_engine, wanted};
-use super::journal::Journal;
-use super::{Berth, Error, Opened, Record, Result, power};
+use super::journal::{Journal, pending};
+use super::{Berth, DISTRO, EngineWish, Error, Opened, Record, Result, power};
 
 /// How long a gate may take.
 const GATE: Duration = Duration::from_secs(600);
@@ -24,6 +24,8 @@ pub struct UpgradeRequest {
     pub channel: Option<String>,
     /// A command of this computer's shell that has to succeed on the upgraded machine.
     pub gate: Option<String>,
+    /// The package version that comes of it: another one is refused.
+    pub exactly: Option<String>,
 }
 
 impl UpgradeRequest {
@@ -94,11 +96,11 @@ pub async fn upgrade(
     berth.record(name)?;
     let doing = format!("upgrade {name}");
     let _lock = berth.lock(name, &doing, |who| progress.note(who)).await?;
-    let mut opened = berth.open(name).await?;
+    let opened = berth.open(name).await?;
     let wanted = request.wanted(&opened.record).await?;
     power::must_run(&opened).await?;
     let session = opened.connect(power::SSH_DEADLINE).await?;
-    let mut journal = Journal::begin(&opened.folder.journal(), "upgrade")?;
+    let journal = Journal::begin(&opened.folder.journal(), "upgrade")?;
     // The first step only looks.
     let steps = AtomicUsize::new(0);
     let reached = |title: &str| {
@@ -110,6 +112,7 @@ pub async fn upgrade(
     let watch = Watch {
         progress,
         on_step: &reached,
+        exactly: request.exactly.as_deref(),
         gate: gate.as_ref().map(|gate| gate as _),
     };
     let outcome = upgrade::upgrade(&session, &wanted, &watch).await;
@@ -129,14 +132,93 @@ pub async fn upgrade(
     if request.takes_what_is_there(&wanted.channel) {
         wish.version = plan.held.then(|| plan.to.clone());
     }
+    settle(berth, opened, wish, &upgraded.engine, journal, progress).await?;
+    Ok(plan)
+}
+
+/// Brings a machine back to the package version that it had before its last upgrade, from what it has kept, and to what was
+/// asked for then.
+///
+/// # Errors
+/// If the machine has not kept that version; as [`upgrade`].
+pub async fn go_back(
+    berth: &Berth,
+    name: &str,
+    version: &str,
+    wish: &EngineWish,
+    progress: &dyn Progress,
+) -> Result<Plan> {
+    berth.record(name)?;
+    let doing = format!("upgrade {name}");
+    let _lock = berth.lock(name, &doing, |who| progress.note(who)).await?;
+    let opened = berth.open(name).await?;
+    let wanted = Wanted {
+        settings: opened.record.settings.resolve()?,
+        // The bundle that it came from need not be there any more.
+        channel: Channel::Distro,
+        ..wanted(&EngineWish {
+            channel: DISTRO.to_owned(),
+            ..wish.clone()
+        })?
+    };
+    power::must_run(&opened).await?;
+    let session = opened.connect(power::SSH_DEADLINE).await?;
+    let journal = Journal::begin(&opened.folder.journal(), "upgrade")?;
+    let reached = |title: &str| {
+        let _ = journal.reached(&format!("upgrade: {title}"));
+    };
+    let watch = Watch {
+        progress,
+        on_step: &reached,
+        exactly: None,
+        gate: None,
+    };
+    match upgrade::go_back(&session, &wanted, version, &watch).await {
+        Ok(upgraded) => {
+            let (wish, engine) = (wish.clone(), &upgraded.engine);
+            settle(berth, opened, wish, engine, journal, progress).await?;
+            Ok(upgraded.plan)
+        }
+        Err(error) => {
+            journal.failed("upgrade", &error);
+            if matches!(
+                error,
+                berth_provision::Error::RolledBack { .. }
+                    | berth_provision::Error::VersionNotOffered { .. }
+            ) {
+                journal.end()?;
+            }
+            Err(Error::provision(name)(error))
+        }
+    }
+}
+
+/// Records what the machine has now, and has clients reach it.
+async fn settle(
+    berth: &Berth,
+    mut opened: Opened,
+    wish: EngineWish,
+    engine: &EngineInfo,
+    mut journal: Journal,
+    progress: &dyn Progress,
+) -> Result<()> {
     opened.record.engine = wish;
-    note(&mut opened.record, &upgraded.engine);
+    note(&mut opened.record, engine);
     journal
         .always("record", async { opened.record.write(&berth.home) })
         .await?;
     power::publish(berth, &opened, &mut journal, progress).await?;
-    journal.end()?;
-    Ok(plan)
+    Ok(journal.end()?)
+}
+
+/// True if an upgrade of the machine broke off.
+///
+/// # Errors
+/// If there is no such machine, or its journal cannot be read.
+pub fn upgrade_broke_off(berth: &Berth, name: &str) -> Result<bool> {
+    berth.record(name)?;
+    let pending = pending(&berth.home.machine(name).journal())?;
+    Ok(pending.is_some_and(|pending| pending.operation == "upgrade"))
 }
 
 /// Takes an upgrade back that broke off; `None` if there is none.
@@ -158,6 +240,7 @@ pub async fn roll_back(berth: &Berth, name: &str, progress: &dyn Progress) -> Re
     let watch = Watch {
         progress,
         on_step: &reached,
+        exactly: None,
         gate: None,
     };
     let plan = upgrade::roll_back(&session, &wanted, &watch)
@@ -172,6 +255,21 @@ fn note(record: &mut Record, engine: &EngineInfo) {
         installed.version.clone_from(&engine.version);
         installed.socket.clone_from(&engine.socket);
     }
+}
+
+/// Asks a command of this computer's shell whether a machine is well.
+///
+/// # Errors
+/// [`berth_provision::Error::Unhealthy`] if it says no.
+pub async fn ask_gate(berth: &Berth, name: &str, command: &str) -> Result<()> {
+    let opened = berth.open(name).await?;
+    let verdict = gate(&opened, command.to_owned())().await;
+    verdict
+        .map_err(|detail| berth_provision::Error::Unhealthy {
+            host: name.to_owned(),
+            detail: format!("the gate says no: {detail}"),
+        })
+        .map_err(Error::provision(name))
 }
 
 /// The user's command, told which machine it is about.

@@ -90,9 +90,19 @@ impl Home {
         self.data.join("networks")
     }
 
+    /// What is known of swarms.
+    pub fn swarms(&self) -> PathBuf {
+        self.data.join("swarms")
+    }
+
     /// The CA's certificates.
     pub fn ca(&self) -> PathBuf {
         self.data.join("ca")
+    }
+
+    /// Rollouts, a folder each.
+    pub fn rollouts(&self) -> PathBuf {
+        self.data.join("rollouts")
     }
 
     /// Secrets that no keyring keeps.

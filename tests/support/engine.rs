@@ -1,5 +1,6 @@
 //! A small engine: enough of Docker's API on a unix socket to test what lies between a client and it.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
@@ -22,6 +23,8 @@ struct State {
     /// How often they changed; `/events` tells of each.
     changes: Mutex<u64>,
     changed: Condvar,
+    /// What other paths answer; without words nothing ever.
+    answers: Mutex<HashMap<String, String>>,
 }
 
 impl Engine {
@@ -43,6 +46,12 @@ impl Engine {
             path: path.to_owned(),
             state,
         }
+    }
+
+    /// What a path without its query answers from now on, before anything else. Without words it never answers.
+    pub fn answers(&self, path: &str, body: &str) {
+        let mut answers = self.state.answers.lock().unwrap();
+        answers.insert(path.to_owned(), body.to_owned());
     }
 
     /// Says that a container `name` publishes `port` on the guest's `ip`, or that none runs.
@@ -132,6 +141,17 @@ fn serve(stream: UnixStream, state: &State) -> Option<()> {
             Some(rest) => &rest[rest.find('/')?..],
             None => path,
         };
+        let told = state.answers.lock().unwrap().get(path).cloned();
+        if let Some(body) = told {
+            if body.is_empty() {
+                // Until the client gives up.
+                return std::io::copy(&mut reader, &mut std::io::sink())
+                    .map(drop)
+                    .ok();
+            }
+            answer(&mut stream, method, "application/json", &body)?;
+            continue;
+        }
         match path {
             "/_ping" => answer(&mut stream, method, "text/plain", "OK")?,
             "/version" => answer(&mut stream, method, "application/json", VERSION)?,

@@ -104,7 +104,7 @@ fn sshd(folder: &Path, port: u16, more: &str) -> Child {
         "ListenAddress 127.0.0.1:{port}\nHostKey {at}/host_key\nAuthorizedKeysFile {at}/home/.ssh/authorized_keys\n\
          PidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes\nPasswordAuthentication no\n\
          KbdInteractiveAuthentication no\nSubsystem sftp internal-sftp\nMaxStartups 500\nPermitUserRC no\n\
-         SetEnv HOME={at}/home PATH={at}/bin:/usr/bin:/bin{more}\n"
+         SetEnv HOME={at}/home BERTH_LOCKS={at} PATH={at}/bin:/usr/bin:/bin{more}\n"
     );
     fs::write(folder.join("sshd_config"), config).unwrap();
     // Only root's server needs it, and only root can make it.

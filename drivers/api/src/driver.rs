@@ -230,7 +230,7 @@ pub fn check_options(
 }
 
 /// The candidate that shares most letter pairs with `word`, if any does.
-fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let pairs = |text: &str| -> Vec<String> {
         let letters: Vec<char> = format!("^{text}$").chars().collect();
         letters

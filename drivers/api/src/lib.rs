@@ -30,7 +30,7 @@ pub mod size;
 pub use access::{Access, Login};
 pub use driver::{
     Address, Capabilities, Credential, Driver, Execution, Finding, Info, Needs, OptionKind,
-    OptionSpec, Probe, State, check_options,
+    OptionSpec, Probe, State, check_options, nearest,
 };
 pub use error::{Error, Result};
 pub use machine::{BootImage, DiskFormat, DriverKernel, Machine, Share, Spec, mac};

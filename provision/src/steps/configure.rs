@@ -106,13 +106,16 @@ fn is_read(context: &Context<'_>) -> bool {
 
 fn settings(context: &Context<'_>) -> Result<Option<Vec<u8>>> {
     let existing = context.facts.daemon_json.as_deref().unwrap_or_default();
-    let wanted = &context.wanted.settings.daemon;
-    merge(existing, wanted, context.facts.in_swarm).map_err(|invalid| Error::InvalidConfig {
-        host: context.session.host().to_owned(),
-        path: DAEMON_JSON,
-        line: invalid.line,
-        column: invalid.column,
-        detail: invalid.detail,
-        excerpt: invalid.excerpt,
+    let settings = &context.wanted.settings;
+    let (before, wanted) = (&settings.before, &settings.daemon);
+    merge(existing, before, wanted, context.facts.in_swarm).map_err(|invalid| {
+        Error::InvalidConfig {
+            host: context.session.host().to_owned(),
+            path: DAEMON_JSON,
+            line: invalid.line,
+            column: invalid.column,
+            detail: invalid.detail,
+            excerpt: invalid.excerpt,
+        }
     })
 }

@@ -54,12 +54,17 @@ impl Before {
 
     /// The version of the engine's package that is kept since the last upgrade, if one is.
     pub(super) async fn previous(context: &Context<'_>) -> Result<Option<String>> {
+        Ok(Before::last(context).await?.map(|plan| plan.from))
+    }
+
+    /// What the last upgrade did, if there was one.
+    pub(super) async fn last(context: &Context<'_>) -> Result<Option<Plan>> {
         let script = format!("head -c {LIMIT} {PREVIOUS}/before.json 2>/dev/null; true");
         let output = context
             .run_root("looking for kept packages", &script)
             .await?;
         let before: Option<Before> = serde_json::from_slice(&output.stdout).ok();
-        Ok(before.map(|before| before.plan.from))
+        Ok(before.map(|before| before.plan))
     }
 
     /// Keeps what is there now.

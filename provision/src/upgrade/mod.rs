@@ -33,6 +33,8 @@ pub struct Watch<'a> {
     pub progress: &'a dyn Progress,
     /// Called with the title of each step before it is carried out.
     pub on_step: &'a (dyn Fn(&str) + Send + Sync),
+    /// The package version that it has to be, where others rely on what was planned before.
+    pub exactly: Option<&'a str>,
     /// The user's own check of the upgraded machine, if there is one.
     pub gate: Option<&'a (dyn Fn() -> Verdict + Send + Sync)>,
 }
@@ -50,6 +52,18 @@ impl Watch<'_> {
     fn step(&self, title: &str) {
         self.progress.phase(title);
         (self.on_step)(title);
+    }
+
+    fn agrees(&self, context: &Context<'_>, plan: &Plan) -> Result<()> {
+        match self.exactly {
+            Some(exactly) if exactly != plan.to => Err(Error::VersionNotOffered {
+                host: context.session.host().to_owned(),
+                engine: context.wanted.engine.to_string(),
+                wanted: exactly.to_owned(),
+                offered: vec![plan.to.clone()],
+            }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -80,11 +94,13 @@ pub async fn upgrade(session: &Session, wanted: &Wanted, watch: &Watch<'_>) -> R
     let (before, target) = match Before::read(&context).await? {
         Some(before) => {
             before.must_be_for(&context)?;
+            watch.agrees(&context, &before.plan)?;
             let target = Target::again(&mut context, &before.plan).await?;
             (before, target)
         }
         None => {
             let (plan, target) = plan::make(&mut context).await?;
+            watch.agrees(&context, &plan)?;
             if plan.is_done() {
                 // It was asked for the plan.
                 let engine = answered(&context)?;
@@ -95,9 +111,59 @@ pub async fn upgrade(session: &Session, wanted: &Wanted, watch: &Watch<'_>) -> R
             (before, target)
         }
     };
-    match change(&context, &before, target, watch).await {
+    carry_out(&context, before, target, watch).await
+}
+
+/// Brings a machine's engine back to what it had before the last upgrade, from the packages that the machine has kept:
+/// no network is needed. One that broke off goes on.
+///
+/// # Errors
+/// [`Error::VersionNotOffered`] if `version` is not what the machine has kept; as [`upgrade`].
+pub async fn go_back(
+    session: &Session,
+    wanted: &Wanted,
+    version: &str,
+    watch: &Watch<'_>,
+) -> Result<Upgraded> {
+    let wanted = Wanted {
+        version: Version::Pinned(version.to_owned()),
+        // What is kept comes from nowhere else.
+        channel: Channel::Distro,
+        ..wanted.clone()
+    };
+    let mut context = Context::look(session, &wanted, watch.progress).await?;
+    watch.step("Checking what is there");
+    let (before, target) = match Before::read(&context).await? {
+        Some(before) => {
+            before.must_be_for(&context)?;
+            let target = Target::again(&mut context, &before.plan).await?;
+            (before, target)
+        }
+        None => {
+            let (plan, target) = plan::back(&mut context, version).await?;
+            if plan.is_done() {
+                let engine = answered(&context)?;
+                return Ok(Upgraded { plan, engine });
+            }
+            watch.step("Keeping what is there");
+            let before = Before::keep(&context, plan).await?;
+            (before, target)
+        }
+    };
+    carry_out(&context, before, target, watch).await
+}
+
+/// Changes the engine, and puts back what was there if it is not well then.
+async fn carry_out(
+    context: &Context<'_>,
+    before: Before,
+    target: Target,
+    watch: &Watch<'_>,
+) -> Result<Upgraded> {
+    let session = context.session;
+    match change(context, &before, target, watch).await {
         Ok(engine) => {
-            before.done(&context).await?;
+            before.done(context).await?;
             Ok(Upgraded {
                 plan: before.plan,
                 engine,
@@ -105,7 +171,7 @@ pub async fn upgrade(session: &Session, wanted: &Wanted, watch: &Watch<'_>) -> R
         }
         // Nobody knows what the machine did since; it is asked again when it can be.
         Err(error) if session.is_closed() => Err(error),
-        Err(error) => Err(back(&context, &before, error, watch).await),
+        Err(error) => Err(back(context, &before, error, watch).await),
     }
 }
 

@@ -95,6 +95,42 @@ pub(super) async fn make(context: &mut Context<'_>) -> Result<(Plan, Target)> {
     Ok((plan, target))
 }
 
+/// Looks at everything that going back to what was there before the last upgrade needs.
+pub(super) async fn back(context: &mut Context<'_>, version: &str) -> Result<(Plan, Target)> {
+    let package = context.facts.engine(context.wanted.engine).cloned();
+    if let Some(package) = package.filter(|package| package.version == version) {
+        super::answer(context).await?;
+        let plan = Plan {
+            from: package.version.clone(),
+            to: package.version,
+            channel: context.wanted.channel.to_string(),
+            held: package.held,
+            was_held: package.held,
+            containers: Vec::new(),
+        };
+        let target = Target {
+            version: Version::Pinned(plan.to.clone()),
+            channel: context.wanted.channel.clone(),
+            bundle: None,
+            kept: None,
+        };
+        return Ok((plan, target));
+    }
+    match Before::last(context).await? {
+        Some(last) if last.from == version => {
+            let (plan, target) = make(context).await?;
+            let held = last.was_held;
+            Ok((Plan { held, ..plan }, target))
+        }
+        other => Err(Error::VersionNotOffered {
+            host: context.session.host().to_owned(),
+            engine: context.wanted.engine.to_string(),
+            wanted: version.to_owned(),
+            offered: other.into_iter().map(|last| last.from).collect(),
+        }),
+    }
+}
+
 impl Target {
     /// The target of an upgrade that broke off.
     pub(super) async fn again(context: &mut Context<'_>, plan: &Plan) -> Result<Self> {

@@ -1,11 +1,10 @@
 //! `berth exec`
 
 mod groups;
-mod lines;
+pub(super) mod lines;
 mod records;
-mod remote;
 mod run;
-mod text;
+pub(super) mod text;
 
 use std::io::{BufWriter, ErrorKind, IsTerminal};
 use std::process::ExitCode;
@@ -13,7 +12,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use self::groups::Groups;
-use self::remote::{Remote, variable};
+
 use self::run::{Job, gathered, streamed};
 use self::text::Shown;
 use super::error::{Interrupted, Usage};
@@ -23,7 +22,7 @@ use super::interrupt;
 use super::progress::Screen;
 use super::tally::Tally;
 use super::words::{INTERRUPTED, PARTLY_FAILED};
-use crate::fleet::{Broadcast, Selection, Stop, select};
+use crate::fleet::{Broadcast, Remote, Selection, Stop, select, variable};
 use crate::machine::Berth;
 
 /// Run a command on many machines at once

@@ -11,9 +11,9 @@ use super::super::fates::Fates;
 use super::super::ssh::reachable;
 use super::super::tally::Tally;
 use super::lines;
-use super::remote::Remote;
+
 use super::text::Shown;
-use crate::fleet::{Bounds, Broadcast, Capture, Captured, Fate, crew};
+use crate::fleet::{Bounds, Broadcast, Capture, Captured, Fate, Remote, crew};
 use crate::machine::{Berth, Error};
 
 /// How long a machine that runs may take to let us in.

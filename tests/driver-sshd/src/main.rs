@@ -133,7 +133,7 @@ impl Driver for Sshd {
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host_key\nPidFile none\n\
              AuthorizedKeysFile {folder}/authorized_keys\nPasswordAuthentication no\n\
              KbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n\
-             MaxStartups 200\nMaxSessions 200\nSetEnv HOME={folder}\nPermitUserRC no\nSubsystem sftp internal-sftp\n"
+             MaxStartups 200\nMaxSessions 200\nSetEnv HOME={folder} BERTH_LOCKS={folder}\nPermitUserRC no\nSubsystem sftp internal-sftp\n"
         );
         write(&machine.file("sshd_config"), config.as_bytes())
     }

@@ -11,6 +11,7 @@ mod libvirt;
 mod mounts;
 mod provision;
 mod pull;
+mod rollout;
 mod socket;
 mod stock;
 mod tls;
@@ -33,6 +34,11 @@ const BENCHES: &[Bench] = &[
         name: "exec",
         about: "one command on 40 hosts, against xargs and ssh",
         run: exec::run,
+    },
+    Bench {
+        name: "rollout",
+        about: "a rollout in batches, against its slowest machines' own times",
+        run: rollout::run,
     },
     Bench {
         name: "cold",

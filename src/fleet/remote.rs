@@ -1,9 +1,10 @@
 //! The line that a machine's shell is given.
 
 use berth_provision::ssh::quote;
+use serde::{Deserialize, Serialize};
 
 /// What is to be run, and how.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remote {
     /// One line for a shell, or words.
     pub command: Vec<String>,

@@ -1,0 +1,223 @@
+//! A Docker swarm of real machines: a service answers while a manager dies and is replaced, and while every node is
+//! drained and comes back.
+//!
+//! User Mode Linux has vxlan but no address translation, so services are resolved by name to their tasks (dnsrr).
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod vm;
+
+use std::time::Instant;
+
+use berth_provision::engine::Engine;
+use berth_provision::swarm;
+use serde_json::Value;
+use vm::{ANSWER, BOOT, Host, build_busybox, eventually, image};
+
+const MACHINES: [&str; 4] = ["s1", "s2", "s3", "s4"];
+
+/// Asks every task of the service once and again, and writes a line each time: the first answer, or that none came.
+const CLIENT: &str = "while :; do said=silence; for a in $(nslookup tasks.web 2>/dev/null | sed -n 's/^Address: *\\(10[.0-9]*\\)$/\\1/p'); \
+                      do said=$(printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n' | nc -w 3 $a 80 | tail -n 1); \
+                      [ \"$said\" = built ] && break; done; echo \"said ${said:-nothing}\"; sleep 0.2; done";
+
+#[test]
+#[ignore = "boots VMs; cargo xtask test runs it"]
+fn a_service_answers_while_managers_die_and_nodes_are_drained() {
+    let host = Host::with("uml");
+    host.berth("create --memory 384M --option network=shared:swarm --image")
+        .arg(image("debian-13-docker"))
+        .args(MACHINES)
+        .deadline(BOOT)
+        .ok();
+    host.berth("use s1").ok();
+    build_busybox(&host);
+    host.docker("save --output bb.tar bb").ok();
+    for name in &MACHINES[1..] {
+        host.docker(&format!("--context {name} load --quiet --input bb.tar"))
+            .ok();
+    }
+
+    let formed = host.berth("swarm init --name prod").args(MACHINES);
+    let formed = formed.deadline(ANSWER).ok();
+    assert_eq!(formed.stdout.lines().count(), 4);
+    assert!(!formed.stderr.contains("SWMTKN") && !state(&host).contains("SWMTKN"));
+    let status = status(&host, 0);
+    assert_eq!(
+        of(&status, "role"),
+        ["manager", "manager", "manager", "worker"]
+    );
+    assert_eq!(of(&status, "state"), ["ready"; 4]);
+    assert_eq!(
+        (&status["spare"], &status["manager"]),
+        (&1.into(), &"s1".into())
+    );
+    // Again: nothing is to do, and the machines are as they were told.
+    let again = host.berth("swarm init --json --name prod").args(MACHINES);
+    let again: Value = serde_json::from_str(&again.ok().stdout).unwrap();
+    assert!(again["joined"].as_array().unwrap().is_empty(), "{again}");
+
+    host.berth("use prod").ok();
+    host.docker("network create --driver overlay --attachable shop")
+        .ok();
+    host.docker("service create --detach --no-resolve-image --name web --endpoint-mode dnsrr --network shop --replicas 4 --stop-grace-period 1s")
+        .args(["bb", "httpd", "-f", "-p", "80", "-h", "/www"])
+        .ok();
+    eventually("four replicas", ANSWER, || {
+        (running(&host, "prod") == 4).then_some(())
+    });
+    // The client is beside the swarm's services, on a machine that stays.
+    host.docker("--context s4 run --detach --name client --network shop bb sh -c")
+        .arg(CLIENT)
+        .ok();
+    let answered = || {
+        let logs = host.docker("--context s4 logs client").ok().stdout;
+        logs.lines().filter(|line| *line == "said built").count()
+    };
+    eventually("an answer", ANSWER, || (answered() > 2).then_some(()));
+
+    // A manager dies, the one that the context leads to.
+    host.berth("kill s1").ok();
+    eventually("the others decide", ANSWER, || {
+        (status_of(&host)["manager"] == "s2").then_some(())
+    });
+    let before = Instant::now();
+    host.berth("swarm leave s1").deadline(ANSWER).exits(1);
+    let replaced = host.berth("swarm replace s1 s4").deadline(ANSWER).ok();
+    println!(
+        "a dead manager was replaced in {:.1} s",
+        before.elapsed().as_secs_f64()
+    );
+    assert!(
+        replaced.stderr.contains("s4 is a manager now"),
+        "{}",
+        replaced.stderr
+    );
+    let status = status_of(&host);
+    assert_eq!(of(&status, "machine"), ["s2", "s3", "s4"]);
+    assert_eq!(of(&status, "role"), ["manager"; 3]);
+    assert_eq!(status["spare"], 1);
+    eventually("four replicas", ANSWER, || {
+        (running(&host, "prod") == 4).then_some(())
+    });
+
+    each_node_is_drained_and_comes_back(&host, &status);
+
+    // It comes back, does not know that it is out, and joins again.
+    host.berth("start s1").deadline(BOOT).ok();
+    host.berth("swarm join s1").deadline(ANSWER).exits(4);
+    host.berth("swarm leave --force s1").deadline(ANSWER).ok();
+    host.berth("swarm join s1").deadline(ANSWER).ok();
+
+    // A manager leaves while its containers run: they move, and the worker takes its place.
+    let left = host.berth("swarm leave s2").deadline(ANSWER).ok();
+    assert!(
+        left.stderr.contains("s1 is a manager now"),
+        "{}",
+        left.stderr
+    );
+    let status = status_of(&host);
+    assert_eq!(of(&status, "machine"), ["s1", "s3", "s4"]);
+    assert_eq!(of(&status, "role"), ["manager"; 3]);
+    assert_eq!(running(&host, "prod"), 4);
+    let engine = host.inside(
+        "s2",
+        "docker info --format '{{.Swarm.LocalNodeState}} {{.LiveRestoreEnabled}}'",
+    );
+    assert_eq!(engine.ok().stdout.trim(), "inactive true");
+
+    let (built, said) = told(&host);
+    println!("the client was answered {built} of {said} times");
+    // Each failure is of a moment in which a task had gone and its name had not.
+    assert!(built * 100 >= said * 95, "{built} of {said}");
+
+    let gone = host.berth("swarm leave s1 s3 s4").deadline(ANSWER).ok();
+    assert_eq!(gone.stdout.lines().collect::<Vec<_>>(), ["s1", "s3", "s4"]);
+    assert!(!host.berth_home().join("swarms/prod").exists());
+    host.finish();
+}
+
+/// What a rollout does around each machine's change, by the library.
+fn each_node_is_drained_and_comes_back(host: &Host, status: &Value) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (machines, nodes) = (of(status, "machine"), of(status, "node"));
+    for (at, node) in nodes.iter().enumerate() {
+        // The next one is asked: this one's engine is about to be stopped.
+        let manager = &machines[(at + 1) % machines.len()];
+        let socket = host.machine(manager).join("docker.sock");
+        let began = Instant::now();
+        let moved = runtime.block_on(async {
+            let engine = Engine::over_unix(&socket).unwrap();
+            let moved = swarm::drain(&engine, node, ANSWER).await.unwrap();
+            let known = swarm::nodes(&engine).await.unwrap();
+            let drained = known.iter().find(|known| known.id == *node).unwrap();
+            assert_eq!(drained.availability, "drain");
+            swarm::activate(&engine, node, ANSWER).await.unwrap();
+            moved
+        });
+        assert!(moved.homeless.is_empty(), "{moved:?}");
+        println!(
+            "{} moved off {} in {:.1} s",
+            moved.moved,
+            machines[at],
+            began.elapsed().as_secs_f64()
+        );
+        assert_eq!(running(host, "prod"), 4);
+    }
+}
+
+/// How often the client was answered, and how often it asked.
+fn told(host: &Host) -> (usize, usize) {
+    let logs = host.docker("--context s4 logs client").ok().stdout;
+    let built = logs.lines().filter(|line| *line == "said built").count();
+    (built, logs.lines().count())
+}
+
+fn running(host: &Host, context: &str) -> usize {
+    let tasks = host
+        .docker(&format!(
+            "--context {context} service ps web --filter desired-state=running --format"
+        ))
+        .arg("{{.CurrentState}}")
+        .ok();
+    tasks
+        .stdout
+        .lines()
+        .filter(|state| state.starts_with("Running"))
+        .count()
+}
+
+fn status(host: &Host, code: i32) -> Value {
+    let told = host
+        .berth("swarm status prod --json")
+        .deadline(ANSWER)
+        .run();
+    assert_eq!(told.code, code, "{} {}", told.stdout, told.stderr);
+    serde_json::from_str::<Value>(&told.stdout).unwrap()[0].clone()
+}
+
+fn status_of(host: &Host) -> Value {
+    let told = host
+        .berth("swarm status prod --json")
+        .deadline(ANSWER)
+        .run();
+    serde_json::from_str::<Value>(&told.stdout).unwrap()[0].clone()
+}
+
+fn of(status: &Value, field: &str) -> Vec<String> {
+    let nodes = status["nodes"].as_array().unwrap();
+    nodes
+        .iter()
+        .map(|node| node[field].as_str().unwrap_or("").to_owned())
+        .collect()
+}
+
+/// Everything that berth keeps in small files.
+fn state(host: &Host) -> String {
+    let home = host.berth_home();
+    let out = host.shell(&format!(
+        "find {} -type f -size -64k -exec cat {{}} +",
+        home.display()
+    ));
+    out.run().stdout
+}
