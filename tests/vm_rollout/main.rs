@@ -29,7 +29,7 @@ const FETCH: &str = "mkdir -p new apt/lists/partial apt/cache/archives/partial; 
      echo 'deb [check-valid-until=no] http://deb.debian.org/debian sid main' >apt/list; \
      o='-q -o APT::Sandbox::User=root -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false'; \
      o=\"$o -o Dir::Etc::SourceList=$PWD/apt/list -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists=$PWD/apt/lists\"; \
-     o=\"$o -o Dir::Cache=$PWD/apt/cache\"; apt-get $o update; cd new; apt-get $o download docker.io docker-cli";
+     o=\"$o -o Dir::Cache=$PWD/apt/cache\"; apt-get $o update; cd new; apt-get $o download docker.io docker-cli tini-static";
 
 /// Every package of the engine with its version, and what is held.
 const PACKAGES: &str = "dpkg-query -W docker.io docker-cli containerd runc; apt-mark showhold";
