@@ -149,7 +149,8 @@ impl Drop for Guard {
 /// A shell that takes the lock, says so or who has it, and holds it for as long as it is heard.
 ///
 /// With root's rights the lock is one for all who log in; without them, one for each user. The folder is not one that
-/// everyone may write to, so that nobody can put a link in its place.
+/// everyone may write to, so that nobody can put a link in its place. `BERTH_LOCKS` of root's own environment names another
+/// one, for machines that share a file system.
 fn script(words: &str) -> String {
     let hold = format!(
         "d=$HOME/.berth; [ \"$(id -u)\" != 0 ] || d=${{BERTH_LOCKS:-/run/berth}}; umask 022; \
