@@ -33,9 +33,11 @@ mod provision;
 mod report;
 mod rm;
 mod settings;
+mod snapshot;
 mod ssh;
 mod ssh_config;
 mod status;
+mod suspend;
 mod tally;
 mod template;
 mod up;
@@ -98,6 +100,9 @@ enum Command {
     Stop(power::StopArgs),
     Restart(power::RestartArgs),
     Kill(power::KillArgs),
+    Suspend(suspend::SuspendArgs),
+    Resume(suspend::ResumeArgs),
+    Snapshot(snapshot::Args),
     Rm(rm::Args),
     Ssh(ssh::Args),
     Cp(cp::Args),
@@ -235,6 +240,9 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Stop(args) => power::stop(&berth, &args, screen).await,
         Command::Restart(args) => power::restart(&berth, &args, screen).await,
         Command::Kill(args) => power::kill(&berth, &args, screen).await,
+        Command::Suspend(args) => suspend::suspend(&berth, &args, screen).await,
+        Command::Resume(args) => suspend::resume(&berth, &args, screen).await,
+        Command::Snapshot(args) => snapshot::run(&berth, args, screen).await,
         Command::Rm(args) => rm::run(&berth, &args, screen).await,
         Command::Ssh(args) => ssh::run(&berth, &args).await,
         Command::Cp(args) => cp::run(&berth, &args, screen).await,

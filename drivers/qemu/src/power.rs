@@ -8,6 +8,7 @@ use qapi::qmp::{self, RunState};
 use serde_json::Value;
 
 use crate::agent::Agent;
+use crate::frozen;
 use crate::lines::CallError;
 use crate::names::{AGENT_SOCKET, LOG, PID_FILE, QMP_SOCKET, WATCH_SOCKET};
 use crate::qmp::{Event, Monitor};
@@ -47,9 +48,7 @@ pub(crate) async fn stop(machine: &Machine, deadline: Duration) -> Result<()> {
 async fn ask_to_shut_down(machine: &Machine) -> Result<(), CallError> {
     let mut monitor = Monitor::connect(&machine.socket(QMP_SOCKET), AGENT).await?;
     match monitor.call(qmp::query_status {}).await?.status {
-        RunState::paused | RunState::postmigrate => {
-            monitor.call(qmp::cont {}).await?;
-        }
+        RunState::paused | RunState::postmigrate => frozen::go_on(&mut monitor).await?,
         // These guests never run again.
         RunState::guest_panicked | RunState::internal_error | RunState::shutdown => {
             monitor.call(qmp::quit {}).await?;
@@ -79,8 +78,14 @@ async fn agent_shutdown(machine: &Machine) -> Result<(), CallError> {
     agent.shut_down().await
 }
 
-/// Powers off at once.
+/// Powers off at once; what was frozen is given up.
 pub(crate) async fn kill(machine: &Machine) -> Result<()> {
+    end(machine).await?;
+    frozen::forget(machine)
+}
+
+/// Ends the machine's QEMU.
+pub(crate) async fn end(machine: &Machine) -> Result<()> {
     let Some(running) = Running::of(&machine.file(PID_FILE))? else {
         return Ok(());
     };
