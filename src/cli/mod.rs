@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod certs;
+mod clone;
 mod completions;
 mod context;
 mod cp;
@@ -103,6 +104,7 @@ enum Command {
     Suspend(suspend::SuspendArgs),
     Resume(suspend::ResumeArgs),
     Snapshot(snapshot::Args),
+    Clone(clone::Args),
     Rm(rm::Args),
     Ssh(ssh::Args),
     Cp(cp::Args),
@@ -242,6 +244,7 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Kill(args) => power::kill(&berth, &args, screen).await,
         Command::Suspend(args) => suspend::suspend(&berth, &args, screen).await,
         Command::Resume(args) => suspend::resume(&berth, &args, screen).await,
+        Command::Clone(args) => clone::run(&berth, &args, screen).await,
         Command::Snapshot(args) => snapshot::run(&berth, args, screen).await,
         Command::Rm(args) => rm::run(&berth, &args, screen).await,
         Command::Ssh(args) => ssh::run(&berth, &args).await,

@@ -10,6 +10,7 @@ use toml::{Table, Value};
 use uuid::Uuid;
 
 use super::Result;
+use super::clone::Origin;
 use super::mounts::Mount;
 use super::settings::EngineSettings;
 use super::tls::TlsWish;
@@ -75,6 +76,9 @@ pub struct Record {
     /// The folders of the host that it sees.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
+    /// The machine that it is a copy of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// The user's labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -177,9 +181,22 @@ impl Record {
             tls: None,
             settings: EngineSettings::default(),
             mounts: Vec::new(),
+            origin: None,
             labels: BTreeMap::new(),
             options: spec.options.clone(),
             unknown: Table::new(),
+        }
+    }
+
+    /// The record of a copy: what is the machine's own is not copied.
+    pub fn copy(&self, name: &str, origin: Origin) -> Self {
+        Record {
+            id: Uuid::new_v4(),
+            name: name.to_owned(),
+            created: Timestamp::now(),
+            tls: None,
+            origin: Some(origin),
+            ..self.clone()
         }
     }
 

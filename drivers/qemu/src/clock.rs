@@ -7,7 +7,9 @@ use qapi::qga;
 
 use crate::agent::Agent;
 use crate::lines::CallError;
-use crate::names::AGENT_SOCKET;
+use crate::names::{AGENT_SOCKET, QMP_SOCKET};
+use crate::power;
+use crate::qmp::Monitor;
 
 /// How long the guest agent has to answer; under emulation it runs through code that has to be translated first.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -20,6 +22,7 @@ pub(crate) async fn set(machine: &Machine, progress: &dyn Progress) {
     let trouble = match try_set(machine).await {
         Ok(behind) if behind.abs() < WRONG => return,
         Ok(behind) => format!("it is {} s behind", behind / 1_000_000_000),
+        Err(CallError::Closed) => "no guest agent listens".into(),
         Err(error) => error.to_string(),
     };
     progress.note(&format!(
@@ -29,6 +32,12 @@ pub(crate) async fn set(machine: &Machine, progress: &dyn Progress) {
 
 /// Sets it and says how far it is behind then (ns).
 async fn try_set(machine: &Machine) -> Result<i64, CallError> {
+    let mut monitor = Monitor::connect(&machine.socket(QMP_SOCKET), DEADLINE).await?;
+    if !power::agent_listens(&mut monitor).await? {
+        return Err(CallError::Closed);
+    }
+    // Others may ask for the machine's state meanwhile.
+    drop(monitor);
     let mut agent = Agent::connect(&machine.socket(AGENT_SOCKET), DEADLINE).await?;
     let time = Some(now());
     match agent.call(qga::guest_set_time { time }).await {

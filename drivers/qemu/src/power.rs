@@ -56,12 +56,7 @@ async fn ask_to_shut_down(machine: &Machine) -> Result<(), CallError> {
         }
         _ => {}
     }
-    let listens = monitor
-        .call(qmp::query_chardev {})
-        .await?
-        .iter()
-        .any(|device| device.label == "agent" && device.frontend_open);
-    if listens {
+    if agent_listens(&mut monitor).await? {
         // Others may ask for the machine's state meanwhile.
         drop(monitor);
         match agent_shutdown(machine).await {
@@ -71,6 +66,13 @@ async fn ask_to_shut_down(machine: &Machine) -> Result<(), CallError> {
         monitor = Monitor::connect(&machine.socket(QMP_SOCKET), AGENT).await?;
     }
     monitor.call(qmp::system_powerdown {}).await.map(drop)
+}
+
+/// Whether the guest has its agent's channel open.
+pub(crate) async fn agent_listens(monitor: &mut Monitor) -> Result<bool, CallError> {
+    let devices = monitor.call(qmp::query_chardev {}).await?;
+    let open = |device: &qmp::ChardevInfo| device.label == "agent" && device.frontend_open;
+    Ok(devices.iter().any(open))
 }
 
 async fn agent_shutdown(machine: &Machine) -> Result<(), CallError> {

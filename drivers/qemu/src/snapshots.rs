@@ -106,7 +106,7 @@ pub(crate) async fn take(machine: &Machine, name: &str, progress: &dyn Progress)
     };
     let text = toml::to_string(&around).map_err(|error| Error::failed(doing, error))?;
     files::write(&around_file(machine, name), text.as_bytes())?;
-    let job = Uuid::new_v4().to_string();
+    let job = job();
     let save = qmp::snapshot_save {
         job_id: job.clone(),
         tag: tag(name),
@@ -156,7 +156,7 @@ pub(crate) async fn remove(machine: &Machine, name: &str) -> Result<()> {
             None => in_file("-d", machine, name).await?,
             Some(_) => {
                 let doing = "removing the snapshot";
-                let job = Uuid::new_v4().to_string();
+                let job = job();
                 let delete = qmp::snapshot_delete {
                     job_id: job.clone(),
                     tag: tag(name),
@@ -217,6 +217,11 @@ async fn in_file(action: &str, machine: &Machine, name: &str) -> Result<()> {
         .args(["snapshot", action, &tag(name)])
         .arg(disk::overlay(machine));
     process::output(command).await.map(drop)
+}
+
+/// A name for a job, which QEMU wants to begin with a letter.
+fn job() -> String {
+    format!("job-{}", Uuid::new_v4())
 }
 
 /// Returns when the job has ended, well or not. One whose berth was killed stays in QEMU's list, and harms nothing.
