@@ -37,7 +37,40 @@ fn a_driver_that_can_none_of_it() {
             &["clone", "web1", "web2"],
         ],
     );
-    assert_data_eq!(told, str![]);
+    assert_data_eq!(
+        told,
+        str![[r#"
+$ berth suspend web1
+exit 4
+berth: machine web1: the sshd driver cannot suspend machines
+
+$ berth resume web1
+exit 4
+berth: machine web1: the sshd driver cannot suspend machines
+
+$ berth snapshot create web1
+exit 4
+berth: machine web1: the sshd driver cannot take snapshots
+
+$ berth snapshot ls web1
+exit 4
+berth: machine web1: the sshd driver cannot take snapshots
+
+$ berth snapshot restore web1 s1
+exit 4
+berth: machine web1: the sshd driver cannot take snapshots
+
+$ berth snapshot rm web1 s1
+exit 4
+berth: machine web1: the sshd driver cannot take snapshots
+
+$ berth clone web1 web2
+exit 4
+berth: machine web1: the sshd driver cannot copy machines
+
+
+"#]]
+    );
     assert_eq!(world.state("web1"), "running");
 }
 
@@ -64,5 +97,91 @@ fn names_and_machines_that_are_none() {
             &["clone", "web1", "web2", "web2"],
         ],
     );
-    assert_data_eq!(told, str![]);
+    assert_data_eq!(
+        told,
+        str![[r#"
+$ berth suspend
+exit 2
+berth: name a machine, select some with -l, --driver or --state, or say --all
+
+$ berth suspend web9
+exit 3
+berth: there is no machine web9
+hint: there are: web1
+
+$ berth resume web9
+exit 3
+berth: there is no machine web9
+hint: there are: web1
+
+$ berth snapshot create web1 ../x
+exit 2
+berth: machine web1: snapshot=../x: may have letters, digits and - _ . only
+
+$ berth snapshot create web1 -x
+exit 2
+error: unexpected argument '-x' found
+
+  tip: to pass '-x' as a value, use '-- -x'
+
+Usage: berth snapshot create [OPTIONS] <NAME> [SNAPSHOT]
+
+For more information, try '--help'.
+
+$ berth snapshot create web1 a b
+exit 2
+berth: machine web1: snapshot=a b: may have letters, digits and - _ . only
+
+$ berth snapshot create web1 
+exit 2
+berth: machine web1: snapshot=: must have 1 to 63 characters
+
+$ berth snapshot ls web9
+exit 3
+berth: there is no machine web9
+hint: there are: web1
+
+$ berth snapshot restore web1
+exit 2
+error: the following required arguments were not provided:
+  <SNAPSHOT>
+
+Usage: berth snapshot restore <NAME> <SNAPSHOT>
+
+For more information, try '--help'.
+
+$ berth snapshot rm web1
+exit 2
+error: the following required arguments were not provided:
+  <SNAPSHOT>...
+
+Usage: berth snapshot rm <NAME> <SNAPSHOT>...
+
+For more information, try '--help'.
+
+$ berth clone web1
+exit 2
+error: the following required arguments were not provided:
+  <NAME>...
+
+Usage: berth clone <SOURCE> <NAME>...
+
+For more information, try '--help'.
+
+$ berth clone web9 web2
+exit 3
+berth: there is no machine web9
+hint: there are: web1
+
+$ berth clone web1 Web
+exit 2
+berth: "Web" cannot be a machine's name: a name has only lower-case letters a-z, digits and hyphens
+
+$ berth clone web1 web2 web2
+exit 2
+berth: a name is given twice
+
+
+"#]]
+    );
 }

@@ -4,13 +4,15 @@
 //! both; but then the machine that is copied would have to be moved onto it, which cannot be taken back at every
 //! point, and neither could ever be removed alone.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 
 use berth_driver_api::ports::Ports;
 use berth_driver_api::record::KeptRecord;
 use berth_driver_api::running::Running;
 use berth_driver_api::{Credential, Error, Machine, Progress, Result, files, process};
 use qapi::qmp;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::credentials::{carrier, write};
@@ -37,7 +39,7 @@ pub(crate) async fn make(
     write(machine, credentials, carrier(arch, model.boot))?;
     if model.boot == BootKind::Efi && !disk::variables(machine).exists() {
         let from = disk::variables(source);
-        let bytes = std::fs::read(&from).map_err(Error::io(&from))?;
+        let bytes = fs::read(&from).map_err(Error::io(&from))?;
         files::write(&disk::variables(machine), &bytes)?;
     }
     if Record::load(machine)?.is_none() {
@@ -55,30 +57,88 @@ pub(crate) async fn make(
     progress.phase("Copying the disk");
     let new = files::unfinished(&overlay);
     files::remove(&new)?;
+    let layer = backing(source).await?;
     match Running::of(&source.file(PID_FILE))? {
-        None => copy_file(source, machine).await?,
+        None => copy_file(source, &new, &layer).await?,
         Some(_) => {
             disk::make_empty(machine, &new).await?;
+            if !layer.is_image(machine)? {
+                rebase(&new, &layer, Compare::No).await?;
+            }
             copy_of_running(source, machine).await?;
         }
+    }
+    if !layer.is_image(machine)? {
+        // What lies between the original and the image is another's, and is taken over.
+        let image = machine.image()?;
+        let image = Layer {
+            file: fs::canonicalize(&image.disk).map_err(Error::io(&image.disk))?,
+            format: image.format.name().to_owned(),
+        };
+        rebase(&new, &image, Compare::Yes).await?;
     }
     let written = File::open(&new).and_then(|file| file.sync_all());
     written.map_err(Error::io(&new))?;
     files::settle(&new, &overlay)
 }
 
-/// What differs from the image, without snapshots.
-async fn copy_file(source: &Machine, machine: &Machine) -> Result<()> {
-    let image = machine.image()?;
-    let base = std::fs::canonicalize(&image.disk).map_err(Error::io(&image.disk))?;
+/// What lies below a disk.
+#[derive(Deserialize)]
+struct Layer {
+    #[serde(rename = "full-backing-filename")]
+    file: PathBuf,
+    #[serde(rename = "backing-filename-format")]
+    format: String,
+}
+
+impl Layer {
+    fn is_image(&self, machine: &Machine) -> Result<bool> {
+        let image = &machine.image()?.disk;
+        Ok(self.file == fs::canonicalize(image).map_err(Error::io(image))?)
+    }
+}
+
+async fn backing(machine: &Machine) -> Result<Layer> {
+    let mut command = process::command("qemu-img")?;
+    // Also of a disk that a QEMU has open.
+    command
+        .args(["info", "--force-share", "--output=json"])
+        .arg(disk::overlay(machine));
+    let told = process::output(command).await?;
+    serde_json::from_slice(&told)
+        .map_err(|error| Error::failed("reading what qemu-img says of the disk", error))
+}
+
+/// Whether what lies below is compared with what lay there, so that the disk stays what it was.
+enum Compare {
+    Yes,
+    No,
+}
+
+/// Puts a disk on another layer.
+async fn rebase(disk: &Path, layer: &Layer, compare: Compare) -> Result<()> {
+    let mut command = process::command("qemu-img")?;
+    command.args(["rebase", "-q", "-f", "qcow2"]);
+    if let Compare::No = compare {
+        command.arg("-u");
+    }
+    command
+        .args(["-F", &layer.format, "-b"])
+        .arg(&layer.file)
+        .arg(disk);
+    process::output(command).await.map(drop)
+}
+
+/// What differs from the layer below, without snapshots.
+async fn copy_file(source: &Machine, new: &Path, layer: &Layer) -> Result<()> {
     let mut command = process::command("qemu-img")?;
     command
         .args(["convert", "-q", "-f", "qcow2", "-O", "qcow2", "-F"])
-        .arg(image.format.name())
+        .arg(&layer.format)
         .arg("-B")
-        .arg(base)
+        .arg(&layer.file)
         .arg(disk::overlay(source))
-        .arg(files::unfinished(&disk::overlay(machine)));
+        .arg(new);
     process::output(command).await.map(drop)
 }
 

@@ -18,7 +18,6 @@ use command_fds::CommandFdExt;
 
 use crate::command_line::{Boot, CommandLine, Netdev, fds};
 use crate::credentials::carrier;
-use crate::frozen::{self, Frozen};
 use crate::lines::CallError;
 use crate::names::{
     AGENT_SOCKET, CONSOLE, LOG, OLD_CONSOLE, PID_FILE, QMP_SOCKET, READY, WATCH_SOCKET,
@@ -26,6 +25,7 @@ use crate::names::{
 use crate::options::{BootKind, Network};
 use crate::qmp::Monitor;
 use crate::record::Record;
+use crate::suspend::{self, Frozen};
 use crate::{clock, disk, firmware, network, shares, state};
 
 /// A console log that is longer than this when the machine starts is put aside.
@@ -75,7 +75,7 @@ impl Begin<'_> {
 /// Starts the machine, or lets it go on if it is paused or frozen.
 pub(crate) async fn start(machine: &Machine, progress: &dyn Progress) -> Result<()> {
     if let Some(frozen) = Frozen::of(machine)? {
-        return frozen::thaw(machine, &frozen, progress).await;
+        return suspend::thaw(machine, &frozen, progress).await;
     }
     if let Some(running) = Running::of(&machine.file(PID_FILE))?
         && go_on(machine, &running, progress).await?
@@ -126,7 +126,7 @@ async fn go_on(machine: &Machine, running: &Running, progress: &dyn Progress) ->
     match state::of_running(machine, running).await? {
         State::Paused => {
             let mut monitor = connect(machine).await?;
-            let answer = frozen::go_on(&mut monitor).await;
+            let answer = suspend::go_on(&mut monitor).await;
             answer.map_err(|error| Error::failed("resuming the machine", error))?;
             drop(monitor);
             clock::set(machine, progress).await;

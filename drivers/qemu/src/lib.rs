@@ -18,7 +18,6 @@ mod copy;
 mod credentials;
 mod disk;
 mod firmware;
-mod frozen;
 mod launch;
 mod lines;
 mod names;
@@ -31,6 +30,7 @@ mod record;
 mod shares;
 mod snapshots;
 mod state;
+mod suspend;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -230,7 +230,7 @@ impl Driver for Qemu {
     }
 
     async fn suspend(&self, machine: &Machine, progress: &dyn Progress) -> Result<()> {
-        frozen::suspend(machine, progress).await
+        suspend::suspend(machine, progress).await
     }
 
     async fn snapshots(&self, machine: &Machine) -> Result<Vec<Snapshot>> {

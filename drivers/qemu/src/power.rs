@@ -8,10 +8,10 @@ use qapi::qmp::{self, RunState};
 use serde_json::Value;
 
 use crate::agent::Agent;
-use crate::frozen;
 use crate::lines::CallError;
 use crate::names::{AGENT_SOCKET, LOG, PID_FILE, QMP_SOCKET, WATCH_SOCKET};
 use crate::qmp::{Event, Monitor};
+use crate::suspend;
 
 /// How long the guest agent has to answer; the power button comes next.
 const AGENT: Duration = Duration::from_secs(2);
@@ -48,7 +48,7 @@ pub(crate) async fn stop(machine: &Machine, deadline: Duration) -> Result<()> {
 async fn ask_to_shut_down(machine: &Machine) -> Result<(), CallError> {
     let mut monitor = Monitor::connect(&machine.socket(QMP_SOCKET), AGENT).await?;
     match monitor.call(qmp::query_status {}).await?.status {
-        RunState::paused | RunState::postmigrate => frozen::go_on(&mut monitor).await?,
+        RunState::paused | RunState::postmigrate => suspend::go_on(&mut monitor).await?,
         // These guests never run again.
         RunState::guest_panicked | RunState::internal_error | RunState::shutdown => {
             monitor.call(qmp::quit {}).await?;
@@ -83,7 +83,7 @@ async fn agent_shutdown(machine: &Machine) -> Result<(), CallError> {
 /// Powers off at once; what was frozen is given up.
 pub(crate) async fn kill(machine: &Machine) -> Result<()> {
     end(machine).await?;
-    frozen::forget(machine)
+    suspend::forget(machine)
 }
 
 /// Ends the machine's QEMU.

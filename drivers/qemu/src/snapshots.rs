@@ -17,7 +17,7 @@ use crate::names::{PID_FILE, QMP_SOCKET, READY};
 use crate::options::BootKind;
 use crate::qmp::Monitor;
 use crate::record::Record;
-use crate::{clock, disk, frozen, power};
+use crate::{clock, disk, power, suspend};
 
 /// Before every name in the disk file: qemu-img takes a number for one of its own.
 const PREFIX: &str = "berth-";
@@ -83,7 +83,7 @@ pub(crate) async fn list(machine: &Machine) -> Result<Vec<Snapshot>> {
 /// Takes one of the machine as it is.
 pub(crate) async fn take(machine: &Machine, name: &str, progress: &dyn Progress) -> Result<()> {
     check_name(name)?;
-    if frozen::is_frozen(machine) {
+    if suspend::is_frozen(machine) {
         return Err(Error::WrongState {
             state: State::Suspended,
             wanted: "running or stopped",
@@ -98,10 +98,10 @@ pub(crate) async fn take(machine: &Machine, name: &str, progress: &dyn Progress)
         return Err(Error::failed(doing, reason));
     }
     let mut monitor = patient(machine).await?;
-    frozen::must_be_movable(&mut monitor, doing).await?;
+    suspend::must_be_movable(&mut monitor, doing).await?;
     progress.phase("Writing disk and memory");
     let around = Around {
-        machine_type: frozen::machine_type(&mut monitor).await?,
+        machine_type: suspend::machine_type(&mut monitor).await?,
         said: std::fs::read_to_string(machine.file(READY)).unwrap_or_default(),
     };
     let text = toml::to_string(&around).map_err(|error| Error::failed(doing, error))?;

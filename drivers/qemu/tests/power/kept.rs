@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use berth_driver_api::running::holder;
 use berth_driver_api::{Driver, Machine, Silent, State};
 
 use crate::LONG;
@@ -34,11 +35,10 @@ async fn a_frozen_machine_goes_on_from_where_it_was() {
     };
     let driver = &fixture.driver;
     let machine = running(&fixture, "frozen").await;
-    let process = pid(&machine);
     driver.suspend(&machine, &Silent).await.unwrap();
     driver.suspend(&machine, &Silent).await.unwrap();
     assert_eq!(driver.state(&machine).await.unwrap(), State::Suspended);
-    assert!(!fs::exists(format!("/proc/{process}")).unwrap());
+    assert_eq!(holder(&machine.file("qemu.pid")).unwrap(), None);
     driver.snapshot(&machine, "s", &Silent).await.unwrap_err();
     driver.start(&machine, &Silent).await.unwrap();
     assert!(!machine.file("memory").exists());
@@ -160,22 +160,29 @@ async fn a_copy_has_the_disk_and_nothing_else_in_common() {
 
     io("write -P 7 1M 64k");
     driver.snapshot(&machine, "s", &Silent).await.unwrap();
+    // As for a machine whose disk lies on a layer that it shares with others.
+    let image = machine.spec.image.as_ref().unwrap().disk.clone();
+    let layer = fixture.path().join("layer.qcow2");
+    let shell = "set -e; qemu-img create -q -f qcow2 -F raw -b \"$1\" \"$2\" 8M; qemu-io -c 'write -P 9 2M 64k' \"$2\"; \
+                 qemu-img rebase -u -f qcow2 -F qcow2 -b \"$2\" \"$3\"";
+    let made = std::process::Command::new("sh")
+        .args(["-c", shell, "sh"])
+        .args([&image, &layer, &machine.file("disk.qcow2")])
+        .status();
+    assert!(made.unwrap().success());
     let off = fixture.machine("off");
     for _ in 0..2 {
         driver.copy(&machine, &off, &[], &Silent).await.unwrap();
     }
     assert!(driver.snapshots(&off).await.unwrap().is_empty());
+    driver.start(&machine, &Silent).await.unwrap();
+    let running = fixture.machine("running");
+    driver.copy(&machine, &running, &[], &Silent).await.unwrap();
     driver.remove(&machine).await.unwrap();
-    let read = std::process::Command::new("qemu-io")
-        .args(["-r", "-c", "read -P 7 1M 64k"])
-        .arg(off.file("disk.qcow2"))
-        .output()
-        .unwrap();
-    let read = String::from_utf8_lossy(&read.stdout).into_owned();
-    assert!(
-        read.contains("65536/65536") && !read.contains("failed"),
-        "{read}"
-    );
+    fs::remove_file(layer).unwrap();
+    for copy in [&off, &running] {
+        holds_both(copy);
+    }
     for copy in [&while_it_runs, &off] {
         driver.start(copy, &Silent).await.unwrap();
         booted(copy).await;
@@ -184,7 +191,20 @@ async fn a_copy_has_the_disk_and_nothing_else_in_common() {
         [&while_it_runs, &off].map(async |copy| driver.address(copy).await.unwrap().port);
     let [one, two] = addresses;
     assert_ne!(one.await, two.await);
-    for copy in [&while_it_runs, &off] {
+    for copy in [&while_it_runs, &off, &running] {
         driver.remove(copy).await.unwrap();
     }
+}
+
+/// What was written to the original and to the layer below it.
+#[track_caller]
+fn holds_both(copy: &Machine) {
+    let read = std::process::Command::new("qemu-io")
+        .args(["-r", "-c", "read -P 7 1M 64k", "-c", "read -P 9 2M 64k"])
+        .arg(copy.file("disk.qcow2"))
+        .output()
+        .unwrap();
+    let read = String::from_utf8_lossy(&read.stdout).into_owned();
+    assert_eq!(read.matches("read 65536/65536").count(), 2, "{read}");
+    assert!(!read.contains("failed"), "{read}");
 }
