@@ -8,10 +8,12 @@ use crate::{Error, Result};
 pub struct Renewal {
     /// Its machine id (machine-id(5)): 32 hexadecimal digits.
     pub machine_id: String,
+    /// The key that it lets in, as a line of authorized_keys.
+    pub key: String,
     /// The key that the original lets in, as a line of authorized_keys; the copy lets it in no more.
     pub old_key: Option<String>,
-    /// Whether an engine may have come up with what makes it the original's: its id, its place in a swarm.
-    pub engine: bool,
+    /// The id of its Docker Engine; none if it has no such engine.
+    pub engine_id: Option<String>,
 }
 
 /// Gives the guest an identity of its own where it still has another's. Done twice, it changes nothing.
@@ -31,7 +33,13 @@ pub async fn renew(session: &Session, renewal: &Renewal) -> Result<()> {
 }
 
 fn script(renewal: &Renewal) -> String {
-    let mut script = String::from("set -e\n");
+    // Root's key comes in a file of its own, which is handed over again whenever the guest reboots by itself.
+    let mut script = format!(
+        "set -e\nk={}; f=/root/.ssh/authorized_keys\nif [ -e ${{f}}2 ]; then\n\
+         grep -qsxF \"$k\" $f || {{ [ ! -s $f ] || echo >>$f; echo \"$k\" >>$f; chmod 600 $f; }}\n\
+         rm ${{f}}2\nfi\n",
+        quote(renewal.key.trim())
+    );
     // The type and the key, without the comment, which anybody may have changed.
     let key = renewal.old_key.as_deref().unwrap_or_default();
     let key: Vec<&str> = key.split_whitespace().take(2).collect();
@@ -43,19 +51,25 @@ fn script(renewal: &Renewal) -> String {
             quote(&format!("{kind} {key}"))
         );
     }
-    if renewal.engine {
-        // Found by its parts: there may be no engine, or one that is no docker.
-        script += "s=/var/lib/docker/swarm\n\
-                   if [ -e /var/lib/docker/engine-id ] || [ -e /etc/docker/key.json ] || [ -e $s/docker-state.json ]; then\n\
-                   systemctl stop docker.socket docker.service\n\
-                   rm -rf /var/lib/docker/engine-id /etc/docker/key.json $s\n\
-                   systemctl start docker.service\nfi\n";
+    if let Some(id) = &renewal.engine_id {
+        // Before version 23 the id is that of a key. A swarm would take the copy for the member that it has.
+        script += &format!(
+            "docker() {{ if command -v systemctl >/dev/null; then systemctl $1 docker; else service docker $1; fi; }}\n\
+             i={}; f=/var/lib/docker/engine-id; s=/var/lib/docker/swarm\n\
+             if [ -e /etc/docker/key.json ] || [ -e $s/docker-state.json ] || \
+             {{ [ -e $f ] && [ \"$(cat $f)\" != $i ]; }}; then\n\
+             docker stop\n\
+             rm -rf /etc/docker/key.json $s; echo $i >$f\n\
+             docker start\nfi\n",
+            quote(id)
+        );
     }
     // What runs since before the id was its own has it in mind.
     script += &format!(
         "id={}\nif [ \"$(cat /etc/machine-id)\" != $id ]; then\n\
          echo $id >/etc/machine-id.new; chmod 444 /etc/machine-id.new; mv /etc/machine-id.new /etc/machine-id\nfi\n\
-         systemctl daemon-reexec\nsystemctl try-restart systemd-journald.service\n",
+         if command -v systemctl >/dev/null; then\n\
+         systemctl daemon-reexec; systemctl try-restart systemd-journald.service\nfi\n",
         quote(&renewal.machine_id)
     );
     script + "sync\n"
@@ -73,6 +87,8 @@ fn as_root(script: &str) -> String {
 mod tests {
     use super::*;
 
+    const OWN: &str = "ssh-ed25519 AAAAnew berth web2\n";
+
     /// Runs the part of the script about keys on a file of a test's.
     fn keys_left(old: &str, file: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
@@ -80,12 +96,14 @@ mod tests {
         std::fs::write(&path, file).unwrap();
         let renewal = Renewal {
             machine_id: "0".repeat(32),
+            key: OWN.into(),
             old_key: Some(old.into()),
-            engine: false,
+            engine_id: None,
         };
         let all = script(&renewal);
         let keys = all.split("id=").next().unwrap();
-        let here = keys.replace("/root/.ssh/authorized_keys", path.to_str().unwrap());
+        std::fs::write(folder.path().join("authorized_keys2"), OWN).unwrap();
+        let here = keys.replace("/root/.ssh", folder.path().to_str().unwrap());
         let ran = std::process::Command::new("sh")
             .arg("-c")
             .arg(here)
@@ -99,12 +117,10 @@ mod tests {
         let file = "ssh-ed25519 AAAAold berth web1\nssh-ed25519 AAAAmine me@home\n\nssh-ed25519 AAAAnew berth web2\n";
         assert_eq!(
             keys_left("ssh-ed25519 AAAAold other words", file),
-            "ssh-ed25519 AAAAmine me@home\n\nssh-ed25519 AAAAnew berth web2\n"
+            format!("ssh-ed25519 AAAAmine me@home\n\n{OWN}")
         );
-        assert_eq!(
-            keys_left("ssh-ed25519 AAAAold", "ssh-ed25519 AAAAold x\n"),
-            ""
-        );
+        let without = "ssh-ed25519 AAAAold x";
+        assert_eq!(keys_left("ssh-ed25519 AAAAold", without), OWN);
         assert_eq!(keys_left("ssh-ed25519 AAAAgone x", file), file);
     }
 }

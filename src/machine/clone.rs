@@ -130,7 +130,7 @@ async fn write_back(original: &Opened, progress: &dyn Progress) {
 }
 
 /// What the copy's guest is handed at its first boot: what every guest is, and what takes the original's place. The
-/// forms are those of tmpfiles.d(5).
+/// forms are those of tmpfiles.d(5). A guest that reboots by itself is handed it again: that must change nothing.
 pub(super) fn first_credentials(
     plain: Vec<Credential>,
     record: &Record,
@@ -139,12 +139,15 @@ pub(super) fn first_credentials(
     let machine_id = record.id.simple();
     let mut more = format!(
         "f+ /etc/machine-id 0444 root root - {machine_id}\n\
-         w+ /root/.ssh/authorized_keys - - - - \\n{}\\n\n\
+         f+ /root/.ssh/authorized_keys2 0600 root root - {}\n\
          r /var/lib/systemd/random-seed\n",
         key.trim()
     );
     if record.engine.kind == "docker" {
-        more += "r /var/lib/docker/engine-id\nr /etc/docker/key.json\nR /var/lib/docker/swarm\n";
+        more += &format!(
+            "f+ /var/lib/docker/engine-id 0600 root root - {}\n",
+            record.id
+        );
     }
     plain
         .into_iter()
@@ -165,13 +168,16 @@ pub(super) async fn renew_guest(
 ) -> Result<()> {
     let name = &opened.record.name;
     progress.phase("Making it a machine of its own");
-    // Where credentials are handed over the engine came up without its old identity.
     let handed = takes_credentials(&opened.record);
     let origin = opened.record.origin.as_ref();
     let renewal = Renewal {
         machine_id: opened.record.id.simple().to_string(),
+        key: identity::public_key(&opened.folder)?,
         old_key: origin.and_then(|origin| origin.key.clone()),
-        engine: !handed && opened.record.engine.kind == "docker",
+        engine_id: match opened.record.engine.kind.as_str() {
+            "docker" => Some(opened.record.id.to_string()),
+            _ => None,
+        },
     };
     let renewed = renew(session, &renewal).await;
     renewed.map_err(Error::provision(name))?;

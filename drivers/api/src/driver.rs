@@ -112,8 +112,8 @@ pub trait Driver: Send + Sync {
     }
 
     /// As [`Driver::create`], with the disk that `source` has now in place of the image's. Of one that runs it is the
-    /// disk of one moment, as if the cable had been pulled then, and it runs on. The two share nothing afterwards;
-    /// capability `clone`.
+    /// disk of one moment, as if the cable had been pulled then, and it runs on. The two share nothing afterwards.
+    /// [`Driver::create`] may follow with other credentials, which then take the place of these; capability `clone`.
     async fn copy(
         &self,
         _source: &Machine,
