@@ -59,7 +59,7 @@ fn script(renewal: &Renewal) -> String {
              if [ -e /etc/docker/key.json ] || [ -e $s/docker-state.json ] || \
              {{ [ -e $f ] && [ \"$(cat $f)\" != $i ]; }}; then\n\
              docker stop\n\
-             rm -rf /etc/docker/key.json $s; echo $i >$f\n\
+             rm -rf /etc/docker/key.json $s; printf %s $i >$f\n\
              docker start\nfi\n",
             quote(id)
         );

@@ -138,8 +138,8 @@ pub(super) fn first_credentials(
 ) -> Vec<Credential> {
     let machine_id = record.id.simple();
     let mut more = format!(
-        "f+ /etc/machine-id 0444 root root - {machine_id}\n\
-         f+ /root/.ssh/authorized_keys2 0600 root root - {}\n\
+        "f+ /etc/machine-id 0444 root root - {machine_id}\\n\n\
+         f+ /root/.ssh/authorized_keys2 0600 root root - {}\\n\n\
          r /var/lib/systemd/random-seed\n",
         key.trim()
     );
