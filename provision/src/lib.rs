@@ -20,6 +20,7 @@ mod openpgp;
 pub mod os;
 mod reboot;
 mod recognise;
+pub mod renew;
 mod service;
 mod settings;
 pub mod share;

@@ -3,6 +3,7 @@
 mod apply;
 mod certs;
 mod client;
+mod clone;
 mod completions;
 mod context;
 mod cp;
@@ -38,9 +39,11 @@ mod report;
 mod rm;
 mod rollout;
 mod settings;
+mod snapshot;
 mod ssh;
 mod ssh_config;
 mod status;
+mod suspend;
 mod swarm;
 mod tally;
 mod template;
@@ -104,6 +107,10 @@ enum Command {
     Stop(power::StopArgs),
     Restart(power::RestartArgs),
     Kill(power::KillArgs),
+    Suspend(suspend::SuspendArgs),
+    Resume(suspend::ResumeArgs),
+    Snapshot(snapshot::Args),
+    Clone(clone::Args),
     Rm(rm::Args),
     Ssh(ssh::Args),
     Cp(cp::Args),
@@ -262,6 +269,10 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Stop(args) => power::stop(&berth, &args, screen).await,
         Command::Restart(args) => power::restart(&berth, &args, screen).await,
         Command::Kill(args) => power::kill(&berth, &args, screen).await,
+        Command::Suspend(args) => suspend::suspend(&berth, &args, screen).await,
+        Command::Resume(args) => suspend::resume(&berth, &args, screen).await,
+        Command::Clone(args) => clone::run(&berth, &args, screen).await,
+        Command::Snapshot(args) => snapshot::run(&berth, args, screen).await,
         Command::Rm(args) => rm::run(&berth, &args, screen).await,
         Command::Ssh(args) => ssh::run(&berth, &args).await,
         Command::Ps(args) => client::ps::run(&berth, &args).await,

@@ -56,14 +56,14 @@ pub struct KillArgs {
 }
 
 #[derive(Debug, clap::Args)]
-struct BootArgs {
+pub(super) struct BootArgs {
     /// How long the guest may take to answer, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
 
     /// Show where the time went
     #[arg(long)]
-    timings: bool,
+    pub(super) timings: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -74,7 +74,7 @@ struct GraceArgs {
 }
 
 impl BootArgs {
-    fn deadline(&self) -> Duration {
+    pub(super) fn deadline(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }
 }
@@ -132,12 +132,16 @@ pub async fn kill(berth: &Berth, args: &KillArgs, screen: &Screen) -> Result<Exi
     finish(done, false, code)
 }
 
-async fn named(berth: &Berth, selection: &Selection) -> Result<Vec<String>> {
+pub(super) async fn named(berth: &Berth, selection: &Selection) -> Result<Vec<String>> {
     super::require_selection(selection)?;
     Ok(select(berth, selection, super::ASK_DEADLINE).await?)
 }
 
-fn finish(done: Vec<(String, Vec<Timing>)>, timings: bool, code: ExitCode) -> Result<ExitCode> {
+pub(super) fn finish(
+    done: Vec<(String, Vec<Timing>)>,
+    timings: bool,
+    code: ExitCode,
+) -> Result<ExitCode> {
     for (name, times) in done.iter().filter(|_| timings) {
         print_timings(name, times);
     }

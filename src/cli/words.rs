@@ -163,6 +163,17 @@ fn of_machine(error: &Error) -> Words {
         Error::NoSuchMount { known, .. } => {
             hinted(NOT_FOUND, &format!("there are: {}", known.join(", ")))
         }
+        Error::NoSuchSnapshot { machine, known, .. } if known.is_empty() => hinted(
+            NOT_FOUND,
+            &format!("it has none: `berth snapshot create {machine}` takes one"),
+        ),
+        Error::NoSuchSnapshot { known, .. } => {
+            hinted(NOT_FOUND, &format!("there are: {}", known.join(", ")))
+        }
+        Error::SnapshotExists { machine, snapshot } => hinted(
+            WRONG_STATE,
+            &format!("choose another name, or `berth snapshot rm {machine} {snapshot}` first"),
+        ),
         Error::Timeout { machine, .. } => {
             hinted(FAILED, &format!("`berth logs {machine}` may tell why"))
         }

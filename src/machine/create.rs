@@ -14,7 +14,7 @@ use super::mounts::{self, Mount};
 use super::tls::{self, TlsWish};
 use super::{
     Berth, DISTRO, EngineSettings, EngineWish, Error, ImageRef, Opened, Record, Result, adopt,
-    check_name, choice, identity, image, labels, power, seed, show_size,
+    check_name, choice, clone, identity, image, labels, power, seed, show_size,
 };
 use crate::store::{self, Lock, create_private_folder};
 
@@ -302,11 +302,15 @@ pub(super) async fn carry_out(
                 Some(cloud_init) if !cloud_init.credentials => Vec::new(),
                 _ => identity::credentials(&opened.folder, &name)?,
             };
-            opened
-                .driver
-                .create(&opened.machine, &credentials, progress)
-                .await
-                .map_err(Error::driver(&name))
+            let Some(origin) = &opened.record.origin else {
+                let created = opened
+                    .driver
+                    .create(&opened.machine, &credentials, progress);
+                return created.await.map_err(Error::driver(&name));
+            };
+            let key = identity::public_key(&opened.folder)?;
+            let credentials = clone::first_credentials(credentials, &opened.record, &key);
+            clone::copy_disk(berth, origin, &opened.machine, &credentials, progress).await
         })
         .await?;
     if opened.record.tls.is_some() {
@@ -320,14 +324,19 @@ pub(super) async fn carry_out(
     }
     let until = power::power_on(&opened, &mut journal, boot_deadline, progress).await?;
     // Not before the end where the engine is still to be installed, and a user to be let in to its group.
-    if opened.record.engine_socket().is_some() && opened.record.cloud_init.is_none() {
+    let copy = opened.record.origin.is_some();
+    if !copy && opened.record.engine_socket().is_some() && opened.record.cloud_init.is_none() {
         power::open_endpoint(&opened, &mut journal, progress).await?;
     }
-    if take_ready_made(berth, &mut opened, &mut journal, progress).await? {
+    if !copy && take_ready_made(berth, &mut opened, &mut journal, progress).await? {
         handed_over(&opened);
     } else {
         let session =
             power::first_connection(&opened, &mut journal, until, boot_deadline, progress).await?;
+        if copy {
+            let renewing = clone::renew_guest(&opened, &session, progress);
+            journal.once("renew", renewing).await?;
+        }
         handed_over(&opened);
         if opened.record.cloud_init.is_some() {
             let work = seed::carried_out(&session, &name, boot_deadline, progress);

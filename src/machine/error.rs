@@ -159,6 +159,24 @@ pub enum Error {
         /// The mounts that there are.
         known: Vec<String>,
     },
+    /// The machine has no such snapshot.
+    #[error("machine {machine} has no snapshot {snapshot}")]
+    NoSuchSnapshot {
+        /// Which machine.
+        machine: String,
+        /// What the user wrote.
+        snapshot: String,
+        /// The snapshots that there are.
+        known: Vec<String>,
+    },
+    /// The machine has a snapshot of that name already.
+    #[error("machine {machine} has a snapshot {snapshot} already")]
+    SnapshotExists {
+        /// Which machine.
+        machine: String,
+        /// Which snapshot.
+        snapshot: String,
+    },
     /// A deadline passed.
     #[error("machine {machine}: {what} did not happen within {} s", after.as_secs())]
     Timeout {

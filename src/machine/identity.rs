@@ -87,6 +87,15 @@ pub fn credentials(folder: &MachineFolder, name: &str) -> Result<Vec<Credential>
     ])
 }
 
+/// The key that the machine lets in, as a line of authorized_keys.
+///
+/// # Errors
+/// If its file cannot be read.
+pub fn public_key(folder: &MachineFolder) -> Result<String> {
+    let path = folder.key().with_extension("pub");
+    std::fs::read_to_string(&path).map_err(|error| Error::Store(store::Error::io(&path)(error)))
+}
+
 /// The host's private key, as long as the guest does not have it.
 ///
 /// # Errors

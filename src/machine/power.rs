@@ -9,7 +9,7 @@ use berth_provision::ssh::Session;
 
 use super::journal::{self, Journal};
 use super::{Berth, Error, Opened, Result};
-use super::{adopt, endpoint, greeting, mounts};
+use super::{adopt, endpoint, greeting, mounts, suspend};
 use crate::context::ssh_config;
 use crate::store::{self, Lock};
 
@@ -45,7 +45,8 @@ pub async fn stop(
     progress: &dyn Progress,
 ) -> Result<()> {
     let _lock = begin(berth, "stop", name, progress).await?;
-    take_down(&berth.open(name).await?, deadline, progress).await
+    let opened = suspend::wake(berth, berth.open(name).await?, progress).await?;
+    take_down(&opened, deadline, progress).await
 }
 
 /// Powers a machine off at once.
@@ -80,6 +81,7 @@ pub async fn restart(
         adopt::reboot(&opened, boot_deadline, progress).await?;
         return bring_up(berth, &opened, boot_deadline, progress).await;
     }
+    let opened = suspend::wake(berth, opened, progress).await?;
     take_down(&opened, deadline, progress).await?;
     bring_up(berth, &opened, boot_deadline, progress).await
 }
@@ -221,14 +223,19 @@ pub(super) async fn write_ssh_config(opened: &Opened) -> Result<()> {
 }
 
 /// Takes the machine's lock for one operation.
-async fn begin(berth: &Berth, verb: &str, name: &str, progress: &dyn Progress) -> Result<Lock> {
+pub(super) async fn begin(
+    berth: &Berth,
+    verb: &str,
+    name: &str,
+    progress: &dyn Progress,
+) -> Result<Lock> {
     berth.record(name)?;
     let doing = format!("{verb} {name}");
     berth.lock(name, &doing, |who| progress.note(who)).await
 }
 
 /// The machine, if its create finished and no removal began.
-async fn complete(berth: &Berth, name: &str, progress: &dyn Progress) -> Result<Opened> {
+pub(super) async fn complete(berth: &Berth, name: &str, progress: &dyn Progress) -> Result<Opened> {
     let mut opened = berth.open(name).await?;
     match journal::pending(&opened.folder.journal())? {
         Some(pending) if matches!(pending.operation.as_str(), "create" | "rm") => {
@@ -245,7 +252,7 @@ async fn complete(berth: &Berth, name: &str, progress: &dyn Progress) -> Result<
     Ok(opened)
 }
 
-async fn bring_up(
+pub(super) async fn bring_up(
     berth: &Berth,
     opened: &Opened,
     boot_deadline: Duration,

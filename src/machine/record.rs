@@ -10,6 +10,7 @@ use toml::{Table, Value};
 use uuid::Uuid;
 
 use super::Result;
+use super::clone::Origin;
 use super::member::Member;
 use super::mounts::Mount;
 use super::settings::EngineSettings;
@@ -79,6 +80,9 @@ pub struct Record {
     /// Which fleet file declares it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<Member>,
+    /// The machine that it is a copy of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// The user's labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -182,9 +186,22 @@ impl Record {
             settings: EngineSettings::default(),
             mounts: Vec::new(),
             member: None,
+            origin: None,
             labels: BTreeMap::new(),
             options: spec.options.clone(),
             unknown: Table::new(),
+        }
+    }
+
+    /// The record of a copy: what is the machine's own is not copied.
+    pub fn copy(&self, name: &str, origin: Origin) -> Self {
+        Record {
+            id: Uuid::new_v4(),
+            name: name.to_owned(),
+            created: Timestamp::now(),
+            tls: None,
+            origin: Some(origin),
+            ..self.clone()
         }
     }
 

@@ -163,7 +163,12 @@ fn apply_operations(berth: &Berth, row: &mut Row, pending: Option<&Pending>) {
         match holder.doing.split(' ').next() {
             Some("create") => row.state = State::Creating,
             Some("start" | "restart") => row.state = State::Starting,
-            Some("stop" | "kill") => row.state = State::Stopping,
+            Some("resume") => row.state = State::Starting,
+            Some("stop" | "kill" | "suspend") => row.state = State::Stopping,
+            // Its hypervisor answers to that process only.
+            Some("snapshot" | "clone") if row.state == State::Unreachable => {
+                (row.state, row.error) = (State::Running, None);
+            }
             Some("rm") => row.error = Some("being removed".into()),
             _ => {}
         }
@@ -171,7 +176,10 @@ fn apply_operations(berth: &Berth, row: &mut Row, pending: Option<&Pending>) {
     }
     // A start that broke off left the machine in a state that the driver told truly.
     if let Some(pending) = pending
-        && matches!(pending.operation.as_str(), "create" | "rm" | "upgrade")
+        && matches!(
+            pending.operation.as_str(),
+            "create" | "rm" | "upgrade" | "suspend" | "restore"
+        )
     {
         if pending.operation == "create" {
             row.state = State::Creating;

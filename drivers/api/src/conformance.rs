@@ -2,6 +2,8 @@
 //!
 //! [`check`] is for whoever writes a driver; `berth driver check NAME` runs it on any, in process or not.
 
+mod kept;
+
 use std::future::Future;
 use std::os::unix::fs::FileTypeExt;
 use std::time::{Duration, Instant};
@@ -60,6 +62,7 @@ pub async fn check(
         trial.life(one).await;
         trial.given_up(one).await;
         trial.two_at_once(one, two).await;
+        trial.kept(two, one).await;
     } else {
         trial.without_power(one).await;
     }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Access, DiskFormat, Error, Machine, Progress, Result};
+use crate::{Access, DiskFormat, Error, Machine, Progress, Result, Snapshot};
 
 /// Makes and drives machines on one kind of hypervisor.
 #[async_trait]
@@ -69,6 +69,67 @@ pub trait Driver: Send + Sync {
     /// How the machine is entered, where it runs already and took no credentials; `None` for those that the driver makes.
     async fn access(&self, _machine: &Machine) -> Result<Option<Access>> {
         Ok(None)
+    }
+
+    /// Freezes a running machine, writes it to disk and ends it; one that is frozen already is a success.
+    /// [`Driver::start`] has it go on from there, even after this computer was off; [`Driver::kill`] gives what was
+    /// frozen up, as if the cable had been pulled then. What cannot be frozen is refused while the machine runs on;
+    /// capability `suspend`.
+    async fn suspend(&self, _machine: &Machine, _progress: &dyn Progress) -> Result<()> {
+        Err(self.never("suspend machines"))
+    }
+
+    /// The machine's snapshots, the oldest first; capability `snapshot`.
+    async fn snapshots(&self, _machine: &Machine) -> Result<Vec<Snapshot>> {
+        Err(self.never("take snapshots"))
+    }
+
+    /// Keeps the machine as it is now under `name`, which no snapshot of it has yet: disk and memory of one that runs,
+    /// and goes on running; the disk of one that is off; capability `snapshot`.
+    async fn snapshot(
+        &self,
+        _machine: &Machine,
+        _name: &str,
+        _progress: &dyn Progress,
+    ) -> Result<()> {
+        Err(self.never("take snapshots"))
+    }
+
+    /// Makes the machine what it was when the snapshot was taken: running if it ran then, else off. What it is now is
+    /// lost; capability `snapshot`.
+    async fn restore(
+        &self,
+        _machine: &Machine,
+        _name: &str,
+        _progress: &dyn Progress,
+    ) -> Result<()> {
+        Err(self.never("take snapshots"))
+    }
+
+    /// Removes a snapshot; one that is gone is a success; capability `snapshot`.
+    async fn remove_snapshot(&self, _machine: &Machine, _name: &str) -> Result<()> {
+        Err(self.never("take snapshots"))
+    }
+
+    /// As [`Driver::create`], with the disk that `source` has now in place of the image's. Of one that runs it is the
+    /// disk of one moment, as if the cable had been pulled then, and it runs on. The two share nothing afterwards.
+    /// [`Driver::create`] may follow with other credentials, which then take the place of these; capability `clone`.
+    async fn copy(
+        &self,
+        _source: &Machine,
+        _machine: &Machine,
+        _credentials: &[Credential],
+        _progress: &dyn Progress,
+    ) -> Result<()> {
+        Err(self.never("copy machines"))
+    }
+
+    /// The error for what the driver never does.
+    fn never(&self, what: &str) -> Error {
+        Error::Unsupported {
+            driver: self.info().name.clone(),
+            what: what.to_owned(),
+        }
     }
 
     /// The file that the guest's serial console is written to; capability `console`.

@@ -26,6 +26,7 @@ pub mod ready;
 pub mod record;
 pub mod running;
 pub mod size;
+pub mod snapshot;
 
 pub use access::{Access, Login};
 pub use driver::{
@@ -35,3 +36,4 @@ pub use driver::{
 pub use error::{Error, Result};
 pub use machine::{BootImage, DiskFormat, DriverKernel, Machine, Share, Spec, mac};
 pub use progress::{Progress, Silent};
+pub use snapshot::Snapshot;

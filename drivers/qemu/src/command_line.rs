@@ -113,6 +113,8 @@ pub(crate) struct CommandLine<'a> {
     pub(crate) credentials: &'a [(String, PathBuf)],
     pub(crate) console: &'a Path,
     pub(crate) ready: &'a Path,
+    /// Whether the guest begins anew, with nothing said yet.
+    pub(crate) boots: bool,
     pub(crate) pid_file: &'a Path,
 }
 

@@ -1,7 +1,7 @@
 //! A machine's disk: a copy-on-write overlay of its image, and its copy of the firmware's variables.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use berth_driver_api::{Error, Machine, Result, files, process};
 
@@ -23,10 +23,16 @@ pub(crate) async fn make_overlay(machine: &Machine) -> Result<()> {
     if overlay.exists() {
         return Ok(());
     }
-    let image = machine.image()?;
-    let base = fs::canonicalize(&image.disk).map_err(Error::io(&image.disk))?;
     let new = files::unfinished(&overlay);
     files::remove(&new)?;
+    make_empty(machine, &new).await?;
+    files::settle(&new, &overlay)
+}
+
+/// Makes an overlay of the machine's image in which nothing is written yet.
+pub(crate) async fn make_empty(machine: &Machine, new: &Path) -> Result<()> {
+    let image = machine.image()?;
+    let base = fs::canonicalize(&image.disk).map_err(Error::io(&image.disk))?;
     let mut command = process::command("qemu-img")?;
     command
         .args([
@@ -39,10 +45,9 @@ pub(crate) async fn make_overlay(machine: &Machine) -> Result<()> {
             "-b",
         ])
         .arg(base)
-        .arg(&new)
+        .arg(new)
         .arg(machine.spec.disk.to_string());
-    process::output(command).await?;
-    files::settle(&new, &overlay)
+    process::output(command).await.map(drop)
 }
 
 /// Copies the firmware's variables, unless the machine has its own.

@@ -25,7 +25,8 @@ use crate::names::{
 use crate::options::{BootKind, Network};
 use crate::qmp::Monitor;
 use crate::record::Record;
-use crate::{disk, firmware, network, shares, state};
+use crate::suspend::{self, Frozen};
+use crate::{clock, disk, firmware, network, shares, state};
 
 /// A console log that is longer than this when the machine starts is put aside.
 const LONG_CONSOLE: u64 = 16 << 20;
@@ -49,13 +50,47 @@ impl From<Error> for Failure {
     }
 }
 
-/// Starts the machine, or lets it go on if it is paused.
+/// What a QEMU begins with.
+pub(crate) enum Begin<'a> {
+    /// The guest's boot.
+    Boot,
+    /// Memory that it is given when its monitor answers.
+    Memory { machine_type: &'a str },
+    /// A snapshot in the machine's disk, by its name there.
+    Snapshot { tag: &'a str, machine_type: &'a str },
+}
+
+impl Begin<'_> {
+    /// The machine type that has to be another start's.
+    fn machine_type(&self) -> Option<&str> {
+        match self {
+            Begin::Boot => None,
+            Begin::Memory { machine_type } | Begin::Snapshot { machine_type, .. } => {
+                Some(machine_type)
+            }
+        }
+    }
+}
+
+/// Starts the machine, or lets it go on if it is paused or frozen.
 pub(crate) async fn start(machine: &Machine, progress: &dyn Progress) -> Result<()> {
+    if let Some(frozen) = Frozen::of(machine)? {
+        return suspend::thaw(machine, &frozen, progress).await;
+    }
     if let Some(running) = Running::of(&machine.file(PID_FILE))?
-        && go_on(machine, &running).await?
+        && go_on(machine, &running, progress).await?
     {
         return Ok(());
     }
+    power_on(machine, &Begin::Boot, progress).await
+}
+
+/// Starts a QEMU for a machine that has none.
+pub(crate) async fn power_on(
+    machine: &Machine,
+    begin: &Begin<'_>,
+    progress: &dyn Progress,
+) -> Result<()> {
     let mut record = Record::existing(machine)?;
     if !disk::overlay(machine).exists() {
         return Err(Error::Missing(machine.name.clone()));
@@ -66,7 +101,7 @@ pub(crate) async fn start(machine: &Machine, progress: &dyn Progress) -> Result<
         LONG_CONSOLE,
     )?;
     for _ in 0..MOST_PORTS {
-        match launch(machine, &record, progress).await {
+        match launch(machine, &record, begin, progress).await {
             Ok(()) => return Ok(()),
             Err(Failure::Other(error)) => return Err(error),
             Err(Failure::PortTaken) => {
@@ -87,14 +122,15 @@ pub(crate) async fn start(machine: &Machine, progress: &dyn Progress) -> Result<
 }
 
 /// Has a machine go on that is up. False if its QEMU was just ending, as one does whose start was given up.
-async fn go_on(machine: &Machine, running: &Running) -> Result<bool> {
+async fn go_on(machine: &Machine, running: &Running, progress: &dyn Progress) -> Result<bool> {
     match state::of_running(machine, running).await? {
         State::Paused => {
             let mut monitor = connect(machine).await?;
-            let answer = monitor.call(qapi::qmp::cont {}).await;
-            answer
-                .map(|_| true)
-                .map_err(|error| Error::failed("resuming the machine", error))
+            let answer = suspend::go_on(&mut monitor).await;
+            answer.map_err(|error| Error::failed("resuming the machine", error))?;
+            drop(monitor);
+            clock::set(machine, progress).await;
+            Ok(true)
         }
         State::Starting | State::Running => Ok(true),
         State::Stopped => Ok(false),
@@ -116,13 +152,23 @@ pub(crate) async fn connect(machine: &Machine) -> Result<Monitor> {
 async fn launch(
     machine: &Machine,
     record: &Record,
+    begin: &Begin<'_>,
     progress: &dyn Progress,
 ) -> Result<(), Failure> {
     let arch = &machine.image()?.arch;
     let mut command = process::command(&program(arch))?;
-    let mut shares = shares::serve(machine, progress).await?;
+    let mut shares = match begin {
+        Begin::Boot => shares::serve(machine, progress).await?,
+        // A machine that was kept had none, and its guest looks for no new devices.
+        Begin::Memory { .. } | Begin::Snapshot { .. } => Vec::new(),
+    };
     let tags: Vec<String> = shares.iter().map(|server| server.tag.clone()).collect();
-    command.args(arguments(machine, record, &tags)?);
+    command.args(arguments(machine, record, begin, &tags)?);
+    match begin {
+        Begin::Boot => {}
+        Begin::Memory { .. } => drop(command.args(["-incoming", "defer"])),
+        Begin::Snapshot { tag, .. } => drop(command.args(["-loadvm", tag])),
+    }
 
     let mut handed_over = Vec::new();
     for (server, fd) in shares.iter_mut().zip(fds::SHARES..) {
@@ -191,7 +237,12 @@ pub(crate) fn program(arch: &str) -> String {
     format!("qemu-system-{arch}")
 }
 
-fn arguments(machine: &Machine, record: &Record, shares: &[String]) -> Result<Vec<String>> {
+fn arguments(
+    machine: &Machine,
+    record: &Record,
+    begin: &Begin<'_>,
+    shares: &[String],
+) -> Result<Vec<String>> {
     let image = machine.image()?;
     let (firmware, variables);
     let boot = match (record.boot, &image.kernel) {
@@ -226,7 +277,7 @@ fn arguments(machine: &Machine, record: &Record, shares: &[String]) -> Result<Ve
         name: &machine.name,
         arch: &image.arch,
         accelerator: record.accelerator,
-        machine_type: &record.machine_type,
+        machine_type: begin.machine_type().unwrap_or(&record.machine_type),
         cpu: &record.cpu,
         cpus: machine.spec.cpus,
         memory: machine.spec.memory,
@@ -239,6 +290,7 @@ fn arguments(machine: &Machine, record: &Record, shares: &[String]) -> Result<Ve
         credentials: &credentials::list(machine)?,
         console: &machine.file(CONSOLE),
         ready: &machine.file(READY),
+        boots: matches!(begin, Begin::Boot),
         pid_file: &machine.file(PID_FILE),
     }
     .arguments()

@@ -2,7 +2,8 @@
 //!
 //! What a machine consists of, in its folder: `qemu.toml` (what was decided when it was made), `disk.qcow2` (an
 //! overlay of the image), `credentials/`, `efivars.fd` if firmware boots it, `console.log`, and of its last QEMU
-//! `qemu.pid`, `qemu.log`, `ready` (what the guest says when it is up) and, with shared folders, `shares.log`. In its socket folder: `qmp`, `watch` and
+//! `qemu.pid`, `qemu.log`, `ready` (what the guest says when it is up) and, with shared folders, `shares.log`; of a
+//! suspended one `memory` and `memory.toml`, and `snapshot-NAME.toml` for each snapshot with memory. In its socket folder: `qmp`, `watch` and
 //! `agent`. Outside, the lease of its SSH port.
 //!
 //! QEMU outlives the berth that started it. Whether it lives is told by its lock on the pid file, so no berth has to
@@ -11,7 +12,9 @@
 pub mod accel;
 mod agent;
 mod check;
+mod clock;
 mod command_line;
+mod copy;
 mod credentials;
 mod disk;
 mod firmware;
@@ -25,7 +28,9 @@ mod qmp;
 mod ready;
 mod record;
 mod shares;
+mod snapshots;
 mod state;
+mod suspend;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,8 +39,8 @@ use async_trait::async_trait;
 use berth_driver_api::ports::Ports;
 use berth_driver_api::record::KeptRecord;
 use berth_driver_api::{
-    Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Result, State, files,
-    process,
+    Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Result, Snapshot, State,
+    files, process,
 };
 
 use accel::{Accelerator, Verdict};
@@ -170,6 +175,7 @@ impl Driver for Qemu {
             files::remove(&machine.socket(socket))?;
         }
         berth_driver_api::credentials::remove(machine)?;
+        snapshots::remove_files(machine)?;
         let named = [
             names::PID_FILE,
             names::LOG,
@@ -221,6 +227,36 @@ impl Driver for Qemu {
 
     async fn wait_stopped(&self, machine: &Machine) -> Result<Option<String>> {
         power::wait_stopped(machine).await
+    }
+
+    async fn suspend(&self, machine: &Machine, progress: &dyn Progress) -> Result<()> {
+        suspend::suspend(machine, progress).await
+    }
+
+    async fn snapshots(&self, machine: &Machine) -> Result<Vec<Snapshot>> {
+        snapshots::list(machine).await
+    }
+
+    async fn snapshot(&self, machine: &Machine, name: &str, progress: &dyn Progress) -> Result<()> {
+        snapshots::take(machine, name, progress).await
+    }
+
+    async fn restore(&self, machine: &Machine, name: &str, progress: &dyn Progress) -> Result<()> {
+        snapshots::restore(machine, name, progress).await
+    }
+
+    async fn remove_snapshot(&self, machine: &Machine, name: &str) -> Result<()> {
+        snapshots::remove(machine, name).await
+    }
+
+    async fn copy(
+        &self,
+        source: &Machine,
+        machine: &Machine,
+        credentials: &[Credential],
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        copy::make(source, machine, credentials, progress).await
     }
 
     fn console(&self, machine: &Machine) -> Option<PathBuf> {

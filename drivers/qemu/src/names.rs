@@ -6,6 +6,7 @@ pub(crate) const LOG: &str = "qemu.log";
 pub(crate) const CONSOLE: &str = "console.log";
 pub(crate) const OLD_CONSOLE: &str = "console.log.1";
 pub(crate) const READY: &str = "ready";
+pub(crate) const MEMORY: &str = "memory";
 
 /// Names in the machine's socket folder.
 pub(crate) const QMP_SOCKET: &str = "qmp";

@@ -102,6 +102,9 @@ pub(crate) fn info() -> Info {
             seed: true,
             power: true,
             console: true,
+            suspend: true,
+            snapshot: true,
+            clone: true,
             // virtiofsd runs on Linux only.
             shares: cfg!(target_os = "linux"),
             ..Capabilities::default()

@@ -11,6 +11,7 @@ use crate::agent::Agent;
 use crate::lines::CallError;
 use crate::names::{AGENT_SOCKET, LOG, PID_FILE, QMP_SOCKET, WATCH_SOCKET};
 use crate::qmp::{Event, Monitor};
+use crate::suspend;
 
 /// How long the guest agent has to answer; the power button comes next.
 const AGENT: Duration = Duration::from_secs(2);
@@ -47,9 +48,7 @@ pub(crate) async fn stop(machine: &Machine, deadline: Duration) -> Result<()> {
 async fn ask_to_shut_down(machine: &Machine) -> Result<(), CallError> {
     let mut monitor = Monitor::connect(&machine.socket(QMP_SOCKET), AGENT).await?;
     match monitor.call(qmp::query_status {}).await?.status {
-        RunState::paused | RunState::postmigrate => {
-            monitor.call(qmp::cont {}).await?;
-        }
+        RunState::paused | RunState::postmigrate => suspend::go_on(&mut monitor).await?,
         // These guests never run again.
         RunState::guest_panicked | RunState::internal_error | RunState::shutdown => {
             monitor.call(qmp::quit {}).await?;
@@ -57,12 +56,7 @@ async fn ask_to_shut_down(machine: &Machine) -> Result<(), CallError> {
         }
         _ => {}
     }
-    let listens = monitor
-        .call(qmp::query_chardev {})
-        .await?
-        .iter()
-        .any(|device| device.label == "agent" && device.frontend_open);
-    if listens {
+    if agent_listens(&mut monitor).await? {
         // Others may ask for the machine's state meanwhile.
         drop(monitor);
         match agent_shutdown(machine).await {
@@ -74,13 +68,26 @@ async fn ask_to_shut_down(machine: &Machine) -> Result<(), CallError> {
     monitor.call(qmp::system_powerdown {}).await.map(drop)
 }
 
+/// Whether the guest has its agent's channel open.
+pub(crate) async fn agent_listens(monitor: &mut Monitor) -> Result<bool, CallError> {
+    let devices = monitor.call(qmp::query_chardev {}).await?;
+    let open = |device: &qmp::ChardevInfo| device.label == "agent" && device.frontend_open;
+    Ok(devices.iter().any(open))
+}
+
 async fn agent_shutdown(machine: &Machine) -> Result<(), CallError> {
     let mut agent = Agent::connect(&machine.socket(AGENT_SOCKET), AGENT).await?;
     agent.shut_down().await
 }
 
-/// Powers off at once.
+/// Powers off at once; what was frozen is given up.
 pub(crate) async fn kill(machine: &Machine) -> Result<()> {
+    end(machine).await?;
+    suspend::forget(machine)
+}
+
+/// Ends the machine's QEMU.
+pub(crate) async fn end(machine: &Machine) -> Result<()> {
     let Some(running) = Running::of(&machine.file(PID_FILE))? else {
         return Ok(());
     };

@@ -21,7 +21,8 @@ use super::message::{
 };
 use crate::process::last_lines;
 use crate::{
-    Access, Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Result, State,
+    Access, Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Result, Snapshot,
+    State,
 };
 
 /// A program that says nothing at first is no driver: nobody is kept waiting for it.
@@ -401,6 +402,46 @@ impl Driver for Plugin {
     async fn wait_stopped(&self, machine: &Machine) -> Result<Option<String>> {
         let forever = Duration::from_secs(u64::from(u32::MAX));
         self.about("wait_stopped", machine, forever, None).await
+    }
+
+    async fn suspend(&self, machine: &Machine, progress: &dyn Progress) -> Result<()> {
+        self.about("suspend", machine, SLOW, Some(progress)).await
+    }
+
+    async fn snapshots(&self, machine: &Machine) -> Result<Vec<Snapshot>> {
+        self.about("snapshots", machine, QUICK, None).await
+    }
+
+    async fn snapshot(&self, machine: &Machine, name: &str, progress: &dyn Progress) -> Result<()> {
+        let params = Params::of_snapshot(machine, name);
+        let call = self.wire.call("snapshot", &params, SLOW, Some(progress));
+        call.await
+    }
+
+    async fn restore(&self, machine: &Machine, name: &str, progress: &dyn Progress) -> Result<()> {
+        let params = Params::of_snapshot(machine, name);
+        let call = self.wire.call("restore", &params, SLOW, Some(progress));
+        call.await
+    }
+
+    async fn remove_snapshot(&self, machine: &Machine, name: &str) -> Result<()> {
+        let params = Params::of_snapshot(machine, name);
+        self.wire.call("remove_snapshot", &params, SLOW, None).await
+    }
+
+    async fn copy(
+        &self,
+        source: &Machine,
+        machine: &Machine,
+        credentials: &[Credential],
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let params = Params {
+            credentials: credentials.to_vec(),
+            source: Some(Box::new(source.clone())),
+            ..Params::of(machine)
+        };
+        self.wire.call("copy", &params, SLOW, Some(progress)).await
     }
 
     fn console(&self, machine: &Machine) -> Option<PathBuf> {

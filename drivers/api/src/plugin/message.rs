@@ -174,7 +174,7 @@ impl Fault {
 pub struct Params {
     /// The machine that the call is about.
     pub machine: Machine,
-    /// `create` only.
+    /// `create` and `copy` only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<Credential>,
     /// `stop` only: seconds.
@@ -183,6 +183,12 @@ pub struct Params {
     /// `ready` only: what the guest is to say; `ssh` if it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub word: Option<String>,
+    /// `snapshot`, `restore` and `remove_snapshot` only: the snapshot's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// `copy` only: the machine whose disk is copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Box<Machine>>,
 }
 
 impl Params {
@@ -193,6 +199,16 @@ impl Params {
             credentials: Vec::new(),
             deadline: None,
             word: None,
+            snapshot: None,
+            source: None,
+        }
+    }
+
+    /// What is said of a snapshot of a machine.
+    pub fn of_snapshot(machine: &Machine, name: &str) -> Self {
+        Params {
+            snapshot: Some(name.to_owned()),
+            ..Params::of(machine)
         }
     }
 }

@@ -120,8 +120,11 @@ async fn answer(
         credentials,
         deadline,
         word,
+        snapshot,
+        source,
     } = read(params)?;
     let machine = &machine;
+    let of_snapshot = || snapshot.as_deref().ok_or_else(|| lacks("snapshot"));
     match method {
         "check" => write(driver.check(machine).await?),
         "create" => write(driver.create(machine, &credentials, progress).await?),
@@ -141,6 +144,16 @@ async fn answer(
             write(driver.ready(machine, word).await?)
         }
         "wait_stopped" => write(driver.wait_stopped(machine).await?),
+        "suspend" => write(driver.suspend(machine, progress).await?),
+        "snapshots" => write(driver.snapshots(machine).await?),
+        "snapshot" => write(driver.snapshot(machine, of_snapshot()?, progress).await?),
+        "restore" => write(driver.restore(machine, of_snapshot()?, progress).await?),
+        "remove_snapshot" => write(driver.remove_snapshot(machine, of_snapshot()?).await?),
+        "copy" => {
+            let source = source.ok_or_else(|| lacks("source"))?;
+            let copied = driver.copy(&source, machine, &credentials, progress);
+            write(copied.await?)
+        }
         _ => Err(Error::Unsupported {
             driver: driver.info().name.clone(),
             what: method.to_owned(),
@@ -150,6 +163,10 @@ async fn answer(
 
 fn read<T: DeserializeOwned>(params: Value) -> Result<T> {
     serde_json::from_value(params).map_err(|error| Error::failed("the parameters", error))
+}
+
+fn lacks(what: &str) -> Error {
+    Error::failed("the parameters", format!("they name no {what}"))
 }
 
 fn write(value: impl serde::Serialize) -> Result<Value> {

@@ -143,11 +143,15 @@ impl CommandLine<'_> {
         args.device(Values::of("virtio-serial-pci").set("id", "serial0"), 5);
         args.add("-chardev", listening("agent", fds::AGENT));
         // Without `append` the file is emptied when QEMU starts.
+        let ready = Values::of("file")
+            .set("id", "ready")
+            .set("path", text(self.ready)?);
         args.add(
             "-chardev",
-            Values::of("file")
-                .set("id", "ready")
-                .set("path", text(self.ready)?),
+            match self.boots {
+                true => ready,
+                false => ready.set("append", "on"),
+            },
         );
         for (number, chardev, name) in [
             (1, "agent", "org.qemu.guest_agent.0"),

@@ -21,6 +21,7 @@ fn machine<'a>(boot: Boot<'a>, credentials: &'a [(String, PathBuf)]) -> CommandL
         credentials,
         console: Path::new("/m/console.log"),
         ready: Path::new("/m/ready"),
+        boots: true,
         pid_file: Path::new("/m/qemu.pid"),
     }
 }

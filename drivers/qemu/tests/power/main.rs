@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
+mod kept;
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};

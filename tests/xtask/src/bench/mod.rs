@@ -14,6 +14,7 @@ mod pull;
 mod rollout;
 mod socket;
 mod stock;
+mod suspend;
 mod tls;
 mod uml;
 mod world;
@@ -44,6 +45,11 @@ const BENCHES: &[Bench] = &[
         name: "cold",
         about: "a cold create against the bare floor, and the boot against Debian's own",
         run: cold::run,
+    },
+    Bench {
+        name: "suspend",
+        about: "suspending and resuming a machine against booting it",
+        run: suspend::run,
     },
     Bench {
         name: "socket",
