@@ -38,6 +38,7 @@ mod ssh_config;
 mod status;
 mod tally;
 mod template;
+mod templates;
 mod up;
 mod upgrade;
 mod url;
@@ -115,6 +116,7 @@ enum Command {
     Engine(engine::Args),
     Mount(mount::Args),
     Image(image::Args),
+    Template(templates::Args),
     Driver(driver::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -251,6 +253,7 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Upgrade(args) => upgrade::run(&berth, &args, screen).await,
         Command::Engine(args) => engine::run(&berth, args, screen).await,
         Command::Mount(args) => mount::run(&berth, args, screen).await,
+        Command::Template(args) => templates::run(&berth, args, screen).await,
         Command::Image(args) => image::run(&berth, &args, screen).await,
         Command::Driver(args) => driver::run(&berth, &args, screen).await,
         Command::Doctor(args) => doctor::run(&berth, &args, screen).await,

@@ -23,6 +23,7 @@ mod seed;
 mod settings;
 mod size;
 mod status;
+pub mod template;
 pub mod tls;
 mod transfer;
 mod trial;

@@ -1,15 +1,18 @@
 //! A machine's disk: a copy-on-write overlay of its image, and its copy of the firmware's variables.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use berth_driver_api::{Error, Machine, Result, files, process};
+use berth_driver_api::{DiskFormat, Error, Machine, Result, files, process};
 
 use crate::firmware::Firmware;
 
+/// What a machine's disk is called in its folder.
+pub(crate) const NAME: &str = "disk.qcow2";
+
 /// The machine's disk.
 pub(crate) fn overlay(machine: &Machine) -> PathBuf {
-    machine.file("disk.qcow2")
+    machine.file(NAME)
 }
 
 /// The machine's firmware variables.
@@ -19,25 +22,26 @@ pub(crate) fn variables(machine: &Machine) -> PathBuf {
 
 /// Makes the overlay, unless a complete one is there.
 pub(crate) async fn make_overlay(machine: &Machine) -> Result<()> {
+    let image = machine.image()?;
+    make_overlay_of(machine, &image.disk, image.format).await
+}
+
+/// Makes the machine's disk an overlay of `base`, unless a complete one is there.
+pub(crate) async fn make_overlay_of(
+    machine: &Machine,
+    base: &Path,
+    format: DiskFormat,
+) -> Result<()> {
     let overlay = overlay(machine);
     if overlay.exists() {
         return Ok(());
     }
-    let image = machine.image()?;
-    let base = fs::canonicalize(&image.disk).map_err(Error::io(&image.disk))?;
+    let base = fs::canonicalize(base).map_err(Error::io(base))?;
     let new = files::unfinished(&overlay);
     files::remove(&new)?;
     let mut command = process::command("qemu-img")?;
     command
-        .args([
-            "create",
-            "-q",
-            "-f",
-            "qcow2",
-            "-F",
-            image.format.name(),
-            "-b",
-        ])
+        .args(["create", "-q", "-f", "qcow2", "-F", format.name(), "-b"])
         .arg(base)
         .arg(&new)
         .arg(machine.spec.disk.to_string());

@@ -16,7 +16,7 @@ use berth_driver_api::running::Running;
 use berth_driver_api::{Error, Machine, Progress, Result, State, credentials, files, process};
 use command_fds::CommandFdExt;
 
-use crate::command_line::{Boot, CommandLine, Netdev, fds};
+use crate::command_line::{Boot, CommandLine, Memory, Netdev, fds};
 use crate::credentials::carrier;
 use crate::lines::CallError;
 use crate::names::{
@@ -56,6 +56,20 @@ pub(crate) async fn start(machine: &Machine, progress: &dyn Progress) -> Result<
     {
         return Ok(());
     }
+    start_with(machine, Memory::Own, progress)
+        .await?
+        .into_iter()
+        .for_each(|mut process| process.let_live());
+    Ok(())
+}
+
+/// Starts the machine's QEMU, which is off. It ends with the first of what is returned, and what serves it with the rest,
+/// unless they are let live.
+pub(crate) async fn start_with(
+    machine: &Machine,
+    memory: Memory<'_>,
+    progress: &dyn Progress,
+) -> Result<Vec<Newborn>> {
     let mut record = Record::existing(machine)?;
     if !disk::overlay(machine).exists() {
         return Err(Error::Missing(machine.name.clone()));
@@ -66,8 +80,8 @@ pub(crate) async fn start(machine: &Machine, progress: &dyn Progress) -> Result<
         LONG_CONSOLE,
     )?;
     for _ in 0..MOST_PORTS {
-        match launch(machine, &record, progress).await {
-            Ok(()) => return Ok(()),
+        match launch(machine, &record, memory, progress).await {
+            Ok(processes) => return Ok(processes),
             Err(Failure::Other(error)) => return Err(error),
             Err(Failure::PortTaken) => {
                 let taken = record.port.unwrap_or_default();
@@ -116,13 +130,14 @@ pub(crate) async fn connect(machine: &Machine) -> Result<Monitor> {
 async fn launch(
     machine: &Machine,
     record: &Record,
+    memory: Memory<'_>,
     progress: &dyn Progress,
-) -> Result<(), Failure> {
+) -> Result<Vec<Newborn>, Failure> {
     let arch = &machine.image()?.arch;
     let mut command = process::command(&program(arch))?;
     let mut shares = shares::serve(machine, progress).await?;
     let tags: Vec<String> = shares.iter().map(|server| server.tag.clone()).collect();
-    command.args(arguments(machine, record, &tags)?);
+    command.args(arguments(machine, record, memory, &tags)?);
 
     let mut handed_over = Vec::new();
     for (server, fd) in shares.iter_mut().zip(fds::SHARES..) {
@@ -137,7 +152,7 @@ async fn launch(
     ] {
         handed_over.push(network::mapping(listen(&machine.socket(name))?, fd));
     }
-    if record.network == Network::Passt {
+    if record.network == Network::Passt && !matches!(memory, Memory::Kept(_)) {
         let helper = network::passt(record.port.unwrap_or_default()).await;
         let socket = helper.map_err(|error| match port_is_taken(&error.to_string()) {
             true => Failure::PortTaken,
@@ -161,12 +176,8 @@ async fn launch(
     let mut newborn = Newborn::new(process::spawn_detached(command)?);
     let greeted = Monitor::connect(&machine.socket(QMP_SOCKET), GREETING).await;
     let Err(error) = greeted.map(drop) else {
-        newborn.let_live();
-        // They end with QEMU from now on.
-        shares
-            .iter_mut()
-            .for_each(|server| server.process.let_live());
-        return Ok(());
+        let servers = shares.into_iter().map(|server| server.process);
+        return Ok([newborn].into_iter().chain(servers).collect());
     };
     let outcome = newborn.end().await;
     let words = files::last_lines(&log_file, 5);
@@ -191,7 +202,12 @@ pub(crate) fn program(arch: &str) -> String {
     format!("qemu-system-{arch}")
 }
 
-fn arguments(machine: &Machine, record: &Record, shares: &[String]) -> Result<Vec<String>> {
+fn arguments(
+    machine: &Machine,
+    record: &Record,
+    memory: Memory<'_>,
+    shares: &[String],
+) -> Result<Vec<String>> {
     let image = machine.image()?;
     let (firmware, variables);
     let boot = match (record.boot, &image.kernel) {
@@ -216,6 +232,7 @@ fn arguments(machine: &Machine, record: &Record, shares: &[String]) -> Result<Ve
         }
     };
     let netdev = match (&record.network, record.port) {
+        _ if matches!(memory, Memory::Kept(_)) => Netdev::Isolated,
         (Network::Bridge(name), _) => Netdev::Bridge(name),
         (Network::User, Some(port)) => Netdev::User { port },
         (Network::Passt, Some(_)) => Netdev::Helper,
@@ -230,6 +247,7 @@ fn arguments(machine: &Machine, record: &Record, shares: &[String]) -> Result<Ve
         cpu: &record.cpu,
         cpus: machine.spec.cpus,
         memory: machine.spec.memory,
+        memory_is: memory,
         disk: &disk::overlay(machine),
         seed: machine.seed.as_deref(),
         shares,

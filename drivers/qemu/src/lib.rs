@@ -15,6 +15,7 @@ mod command_line;
 mod credentials;
 mod disk;
 mod firmware;
+mod frozen;
 mod launch;
 mod lines;
 mod names;
@@ -27,15 +28,16 @@ mod record;
 mod shares;
 mod state;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_driver_api::ports::Ports;
 use berth_driver_api::record::KeptRecord;
 use berth_driver_api::{
-    Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Result, State, files,
-    process,
+    Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Result, Silent, State,
+    files, process,
 };
 
 use accel::{Accelerator, Verdict};
@@ -61,6 +63,21 @@ impl Qemu {
     }
 
     async fn record(
+        &self,
+        machine: &Machine,
+        settings: options::Settings,
+        progress: &dyn Progress,
+    ) -> Result<Record> {
+        let mut record = self.decide(machine, settings, progress).await?;
+        record.port = match record.network {
+            Network::Bridge(_) => None,
+            Network::User | Network::Passt => Some(Ports::open(&machine.ports)?.lease(machine.id)?),
+        };
+        Ok(record)
+    }
+
+    /// The record of a machine that has no port.
+    async fn decide(
         &self,
         machine: &Machine,
         settings: options::Settings,
@@ -94,10 +111,6 @@ impl Qemu {
         let cpu = settings
             .cpu
             .unwrap_or_else(|| options::default_cpu(verdict.accelerator, arch).into());
-        let port = match settings.network {
-            Network::Bridge(_) => None,
-            Network::User | Network::Passt => Some(Ports::open(&machine.ports)?.lease(machine.id)?),
-        };
         Ok(Record {
             accelerator: verdict.accelerator,
             accelerator_reason: verdict.reason,
@@ -105,10 +118,66 @@ impl Qemu {
             cpu,
             boot: settings.boot,
             network: settings.network,
-            port,
+            port: None,
             others: toml::Table::new(),
         })
     }
+}
+
+impl Qemu {
+    /// Makes all that a machine has but its disk.
+    async fn prepare(
+        &self,
+        machine: &Machine,
+        settings: options::Settings,
+        credentials: &[Credential],
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let arch = &machine.image()?.arch;
+        credentials::write(
+            machine,
+            credentials,
+            credentials::carrier(arch, settings.boot),
+        )?;
+        if settings.boot == BootKind::Efi {
+            let firmware = firmware::find(arch).ok_or_else(|| launch::no_firmware(arch))?;
+            disk::make_variables(machine, &firmware)?;
+        }
+        // A create that goes on where another one stopped keeps what that one decided.
+        if Record::load(machine)?.is_none() {
+            self.record(machine, settings, progress)
+                .await?
+                .save(machine)?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes what a machine that is off has left but its disk, its firmware's variables and what was frozen of it.
+fn remove_traces(machine: &Machine) -> Result<()> {
+    for socket in [
+        names::QMP_SOCKET,
+        names::WATCH_SOCKET,
+        names::AGENT_SOCKET,
+        names::MIGRATION_SOCKET,
+    ] {
+        files::remove(&machine.socket(socket))?;
+    }
+    berth_driver_api::credentials::remove(machine)?;
+    let named = [
+        names::PID_FILE,
+        names::LOG,
+        names::CONSOLE,
+        names::OLD_CONSOLE,
+        names::READY,
+        shares::LOG,
+        Record::FILE,
+    ];
+    for file in named.map(|name| machine.file(name)) {
+        files::remove(&file)?;
+        files::remove(&files::unfinished(&file))?;
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -132,22 +201,8 @@ impl Driver for Qemu {
         progress: &dyn Progress,
     ) -> Result<()> {
         let settings = check::machine(machine, &self.info)?;
-        let arch = &machine.image()?.arch;
-        credentials::write(
-            machine,
-            credentials,
-            credentials::carrier(arch, settings.boot),
-        )?;
-        if settings.boot == BootKind::Efi {
-            let firmware = firmware::find(arch).ok_or_else(|| launch::no_firmware(arch))?;
-            disk::make_variables(machine, &firmware)?;
-        }
-        // A create that goes on where another one stopped keeps what that one decided.
-        if Record::load(machine)?.is_none() {
-            self.record(machine, settings, progress)
-                .await?
-                .save(machine)?;
-        }
+        self.prepare(machine, settings, credentials, progress)
+            .await?;
         // The disk comes last: a machine that has one is complete.
         disk::make_overlay(machine).await
     }
@@ -166,26 +221,15 @@ impl Driver for Qemu {
 
     async fn remove(&self, machine: &Machine) -> Result<()> {
         power::kill(machine).await?;
-        for socket in [names::QMP_SOCKET, names::WATCH_SOCKET, names::AGENT_SOCKET] {
-            files::remove(&machine.socket(socket))?;
-        }
-        berth_driver_api::credentials::remove(machine)?;
-        let named = [
-            names::PID_FILE,
-            names::LOG,
-            names::CONSOLE,
-            names::OLD_CONSOLE,
-            names::READY,
-            shares::LOG,
-            Record::FILE,
-        ]
-        .map(|name| machine.file(name));
-        for file in [disk::overlay(machine), disk::variables(machine)]
-            .iter()
-            .chain(&named)
-        {
-            files::remove(file)?;
-            files::remove(&files::unfinished(file))?;
+        remove_traces(machine)?;
+        for file in [
+            disk::overlay(machine),
+            disk::variables(machine),
+            machine.file(names::MEMORY),
+            machine.file(names::DEVICES),
+        ] {
+            files::remove(&file)?;
+            files::remove(&files::unfinished(&file))?;
         }
         Ports::open(&machine.ports)?.release(machine.id)
     }
@@ -221,6 +265,42 @@ impl Driver for Qemu {
 
     async fn wait_stopped(&self, machine: &Machine) -> Result<Option<String>> {
         power::wait_stopped(machine).await
+    }
+
+    async fn freeze_key(&self, machine: &Machine) -> Result<BTreeMap<String, String>> {
+        let settings = check::machine(machine, &self.info)?;
+        let record = self.decide(machine, settings, &Silent).await?;
+        frozen::key(machine, &record).await
+    }
+
+    async fn freeze(
+        &self,
+        machine: &Machine,
+        word: &str,
+        script: &str,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let settings = check::machine(machine, &self.info)?;
+        self.decide(machine, settings, progress)
+            .await?
+            .save(machine)?;
+        disk::make_overlay(machine).await?;
+        frozen::freeze(machine, word, script, progress).await?;
+        remove_traces(machine)
+    }
+
+    async fn thaw(
+        &self,
+        machine: &Machine,
+        from: &Path,
+        credentials: &[Credential],
+        script: &(dyn Fn() -> String + Sync),
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let settings = check::machine(machine, &self.info)?;
+        self.prepare(machine, settings, credentials, progress)
+            .await?;
+        frozen::thaw(machine, from, script, progress).await
     }
 
     fn console(&self, machine: &Machine) -> Option<PathBuf> {

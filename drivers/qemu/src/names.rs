@@ -7,7 +7,12 @@ pub(crate) const CONSOLE: &str = "console.log";
 pub(crate) const OLD_CONSOLE: &str = "console.log.1";
 pub(crate) const READY: &str = "ready";
 
+/// Names in the folder of a frozen machine, beside the disk's.
+pub(crate) const MEMORY: &str = "memory";
+pub(crate) const DEVICES: &str = "devices";
+
 /// Names in the machine's socket folder.
 pub(crate) const QMP_SOCKET: &str = "qmp";
 pub(crate) const WATCH_SOCKET: &str = "watch";
 pub(crate) const AGENT_SOCKET: &str = "agent";
+pub(crate) const MIGRATION_SOCKET: &str = "migrate";

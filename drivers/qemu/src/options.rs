@@ -101,6 +101,7 @@ pub(crate) fn info() -> Info {
             seed: true,
             power: true,
             console: true,
+            freeze: true,
             // virtiofsd runs on Linux only.
             shares: cfg!(target_os = "linux"),
             ..Capabilities::default()

@@ -12,6 +12,7 @@ fn machine<'a>(boot: Boot<'a>, credentials: &'a [(String, PathBuf)]) -> CommandL
         cpu: "Nehalem",
         cpus: 2,
         memory: (1 << 30) + 5,
+        memory_is: Memory::Own,
         disk: Path::new("/m/a,b/disk.qcow2"),
         seed: None,
         shares: &[],
