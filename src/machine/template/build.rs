@@ -6,7 +6,7 @@ use berth_driver_api::{Driver, Machine, Progress, ready};
 use berth_images::Image;
 use uuid::Uuid;
 
-use super::guest::SETTLE;
+use super::guest::settle;
 use super::{Key, Manifest, Policy, Template, doomed, draft, folder, lock, names, prune};
 use crate::machine::create::{planned, settled};
 use crate::machine::{Berth, Error, Record, Request, Result};
@@ -57,8 +57,8 @@ pub(super) async fn build_for(
     if made.is_err() {
         clear(berth, &*driver, &id).await?;
     }
-    made?;
     lock.remove()?;
+    made?;
     prune(berth, Policy::read(&berth.home)?.space).await?;
     Template::read(&folder(&berth.home, &id))?.ok_or_else(|| {
         Error::Template(berth_driver_api::Error::failed(
@@ -106,7 +106,7 @@ async fn make(
         None => ready::SSH,
     };
     driver
-        .freeze(&machine, word, SETTLE, progress)
+        .freeze(&machine, word, &settle(), progress)
         .await
         .map_err(Error::Template)?;
     remove_sockets(&machine)?;

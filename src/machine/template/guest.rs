@@ -9,7 +9,17 @@ use crate::machine::identity;
 use crate::store::{self, MachineFolder};
 
 /// The guest's part before it is frozen.
-pub(super) const SETTLE: &str = include_str!("settle.sh");
+const SETTLE: &str = include_str!("settle.sh");
+
+/// What both parts use, in a file that stays in the guest's memory.
+const ENGINE_ID: &str = include_str!("engine-id.pl");
+
+/// The script that brings a guest into the state in which it is frozen.
+pub(super) fn settle() -> String {
+    format!(
+        "mkdir -p /run/berth\ncat >/run/berth/engine-id.pl <<'END OF FILE'\n{ENGINE_ID}END OF FILE\n{SETTLE}"
+    )
+}
 
 /// The guest's part after it was thawed. What it is to become is put before it, as variables of the shell.
 const RENEW: &str = include_str!("renew.sh");
@@ -49,11 +59,13 @@ impl Identity {
         let seed = [(); 4].map(|()| Uuid::new_v4().simple().to_string());
         let now = Timestamp::now();
         let time = format!("{}.{:09}", now.as_second(), now.subsec_nanosecond());
+        let engine_id = Uuid::new_v4().to_string();
         let machine_id = Uuid::new_v4().simple().to_string();
         let seed = seed.concat();
         let variables = [
             ("seed", seed.as_str()),
             ("now", &time),
+            ("engine_id", &engine_id),
             ("machine_id", &machine_id),
             ("name", &self.name),
             ("mac", &self.mac),
