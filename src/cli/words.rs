@@ -150,6 +150,10 @@ fn of_machine(error: &Error) -> Words {
                 machines.join(" ")
             ),
         ),
+        Error::Template(DriverError::Unsupported { .. }) => hinted(
+            WRONG_STATE,
+            "the driver qemu can: name it by --driver; by others machines are made as ever",
+        ),
         Error::Template(source) => of_driver(None, source),
         Error::BadSettings { .. } => plain(USAGE),
         Error::UnsafeFolder(_) => hinted(FAILED, "remove it, or set XDG_RUNTIME_DIR"),

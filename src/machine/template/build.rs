@@ -22,6 +22,8 @@ pub(super) const KEY: &str = "key.toml";
 /// If the request cannot be met, or a step fails; then nothing is left.
 pub async fn build(berth: &Berth, request: &Request, progress: &dyn Progress) -> Result<Template> {
     let request = settled(berth, request, progress).await?;
+    // Before an image is made for nothing.
+    can_freeze(&*berth.drivers.get(&request.driver).await?)?;
     let (record, machine) = planned(berth, &request, progress).await?;
     build_for(berth, &record, &machine, progress).await
 }
@@ -68,14 +70,20 @@ pub(super) async fn build_for(
     })
 }
 
+fn can_freeze(driver: &dyn Driver) -> Result<()> {
+    let info = driver.info();
+    match info.capabilities.freeze {
+        true => Ok(()),
+        false => Err(Error::Template(berth_driver_api::Error::Unsupported {
+            driver: info.name.clone(),
+            what: "freeze machines".into(),
+        })),
+    }
+}
+
 /// What a machine is cloned by.
 pub(super) async fn key(driver: &dyn Driver, record: &Record, machine: &Machine) -> Result<Key> {
-    if !driver.info().capabilities.freeze {
-        return Err(Error::Template(berth_driver_api::Error::Unsupported {
-            driver: record.driver.clone(),
-            what: "freeze machines".into(),
-        }));
-    }
+    can_freeze(driver)?;
     Ok(Key {
         driver: record.driver.clone(),
         image: machine.image().map_err(Error::Template)?.digest.clone(),

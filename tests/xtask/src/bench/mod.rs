@@ -3,6 +3,7 @@
 //! A bench is a name, what it measures, and a function; a new one is a file here and a line in [`BENCHES`].
 
 mod cli;
+mod clone;
 mod cold;
 mod exec;
 mod first;
@@ -38,6 +39,11 @@ const BENCHES: &[Bench] = &[
         name: "cold",
         about: "a cold create against the bare floor, and the boot against Debian's own",
         run: cold::run,
+    },
+    Bench {
+        name: "clone",
+        about: "clones of a template against cold creates",
+        run: clone::run,
     },
     Bench {
         name: "socket",
