@@ -35,7 +35,9 @@ fn templates() {
         world.is_as_it_was(&before, &args.join(" "));
     }
     let told = told.replace(&long, "XXX");
-    assert_data_eq!(told, str![[r#"
+    assert_data_eq!(
+        told,
+        str![[r#"
 $ berth template rm 3f2a
 exit 3
 berth: there is no template 3f2a
@@ -106,7 +108,8 @@ error: invalid value 'much' for '--keep <SIZE>': "much" is not a size such as 2G
 For more information, try '--help'.
 
 
-"#]]);
+"#]]
+    );
 }
 
 #[test]
