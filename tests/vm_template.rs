@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use vm::{BOOT, Host, image};
+use vm::{BOOT, Host, assert_nothing_left, image};
 
 /// How many clones are made at once; `BERTH_TEST_CLONES` asks for more.
 const CLONES: usize = 6;
@@ -163,7 +163,7 @@ fn clones_of_one_template_are_machines_of_their_own() {
     assert_eq!(templates(&host)[0]["clones"], serde_json::json!([]));
     host.berth("template rm").arg(&id[..4]).ok();
     assert!(templates(&host).is_empty());
-    host.finish();
+    assert_nothing_left(&host);
 }
 
 /// Debian 12's kernel has no VMGENID: only berth's seed tells its clones apart. It has no engine either.
@@ -261,7 +261,7 @@ fn a_template_that_is_not_what_it_was_is_not_used() {
     host.berth("rm --yes --all").ok();
     host.berth("template prune --yes").ok();
     assert!(templates(&host).is_empty());
-    host.finish();
+    assert_nothing_left(&host);
 }
 
 /// The same line of the shell, where mounts are its own.

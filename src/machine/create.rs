@@ -84,6 +84,7 @@ pub(super) async fn found(
     let request = &settled(berth, request, progress).await?;
     let driver = berth.drivers.get(&request.driver).await?;
     adopt::check_wishes(request, driver.info())?;
+    image::check_driver(berth, request, driver.info()).map_err(Error::driver(&request.name))?;
     let user_data = request.cloud_init.as_deref();
     let user_data = user_data.map(seed::user_data).transpose()?;
     berth.home.prepare()?;
@@ -132,7 +133,6 @@ pub(super) async fn settled(
         }
     }
     check_options(driver.info(), &request.options).map_err(Error::driver(&request.name))?;
-    image::check_driver(berth, &request, driver.info()).map_err(Error::driver(&request.name))?;
     Ok(request)
 }
 
