@@ -28,16 +28,16 @@ use crate::record::Record;
 use crate::{disk, network, power, ready};
 
 /// How long the guest agent may take for an answer; an emulated guest on a busy computer is slow.
-const AGENT: Duration = Duration::from_secs(60);
+const AGENT: Duration = Duration::from_secs(120);
 
 /// How long a script may take in the guest.
-const SCRIPT: Duration = Duration::from_secs(120);
+const SCRIPT: Duration = Duration::from_secs(300);
 
 /// How long the devices' state, a megabyte or less, may take either way.
 const STREAM: Duration = Duration::from_secs(60);
 
 /// How long the guest may take to get its address.
-const NETWORK: Duration = Duration::from_secs(60);
+const NETWORK: Duration = Duration::from_secs(300);
 
 /// No devices' state comes near this (bytes).
 const MOST_STATE: u64 = 256 << 20;

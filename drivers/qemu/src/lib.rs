@@ -39,6 +39,7 @@ use berth_driver_api::{
     Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Result, Silent, State,
     files, process,
 };
+use tokio::sync::Semaphore;
 
 use accel::{Accelerator, Verdict};
 use options::{BootKind, Network};
@@ -51,6 +52,8 @@ const USER: &str = "root";
 pub struct Qemu {
     info: Info,
     cache: PathBuf,
+    /// A guest that becomes another machine keeps a CPU busy: more of them at once than CPUs are later, all of them.
+    thaws: Semaphore,
 }
 
 impl Qemu {
@@ -59,6 +62,7 @@ impl Qemu {
         Qemu {
             info: options::info(),
             cache: cache_dir,
+            thaws: Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)),
         }
     }
 
@@ -298,6 +302,8 @@ impl Driver for Qemu {
         progress: &dyn Progress,
     ) -> Result<()> {
         let settings = check::machine(machine, &self.info)?;
+        // Nobody closes it.
+        let _turn = self.thaws.acquire().await.ok();
         self.prepare(machine, settings, credentials, progress)
             .await?;
         frozen::thaw(machine, from, script, progress).await
