@@ -108,6 +108,10 @@ pub struct SpecArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
 
+    /// Boot it, even if there is a template that it could be cloned from; `berth template --help` has more
+    #[arg(long)]
+    cold: bool,
+
     /// Show where the time went
     #[arg(long)]
     pub timings: bool,
@@ -143,6 +147,7 @@ impl SpecArgs {
             options: self.options.iter().cloned().collect::<BTreeMap<_, _>>(),
             boot_deadline: self.boot_deadline(),
             settings: self.settings.settings()?,
+            cold: self.cold,
         })
     }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::error::Usage;
 use super::output::{self, Format};
 use super::progress::{Screen, print_timings};
-use crate::machine::{Berth, Error, show_size};
+use crate::machine::{Berth, Error, show_size, template};
 
 mod prune;
 
@@ -265,7 +265,7 @@ fn inspect(berth: &Berth, references: &[String], verify: bool) -> Result<()> {
     output::line(&serde_json::to_string_pretty(&images)?)
 }
 
-/// The digest of each image in use, with the machine's name.
+/// The digest of each image in use, with the name of what rests on it.
 fn users(berth: &Berth) -> Result<Vec<(String, String)>> {
     let mut used = Vec::new();
     for name in berth.home.machine_names()? {
@@ -274,6 +274,12 @@ fn users(berth: &Berth) -> Result<Vec<(String, String)>> {
         for image in record.image.into_iter().chain(record.kernel) {
             used.push((image.digest, name.clone()));
         }
+    }
+    for template in template::list(&berth.home)? {
+        used.push((
+            template.manifest.key.image,
+            format!("template {}", template.id),
+        ));
     }
     Ok(used)
 }

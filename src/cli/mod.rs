@@ -47,6 +47,7 @@ mod suspend;
 mod swarm;
 mod tally;
 mod template;
+mod templates;
 mod up;
 mod upgrade;
 mod url;
@@ -138,6 +139,7 @@ enum Command {
     Mount(mount::Args),
     Swarm(swarm::Args),
     Image(image::Args),
+    Template(templates::Args),
     Driver(driver::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -299,6 +301,7 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Engine(args) => engine::run(&berth, args, screen).await,
         Command::Mount(args) => mount::run(&berth, args, screen).await,
         Command::Swarm(args) => swarm::run(&berth, &args, screen).await,
+        Command::Template(args) => templates::run(&berth, args, screen).await,
         Command::Image(args) => image::run(&berth, &args, screen).await,
         Command::Driver(args) => driver::run(&berth, &args, screen).await,
         Command::Doctor(args) => doctor::run(&berth, &args, screen).await,

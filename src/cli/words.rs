@@ -177,6 +177,20 @@ fn of_machine(error: &Error) -> Words {
         Error::Timeout { machine, .. } => {
             hinted(FAILED, &format!("`berth logs {machine}` may tell why"))
         }
+        Error::NoSuchTemplate(_) => hinted(NOT_FOUND, "`berth template ls` lists them"),
+        Error::TemplateInUse { machines, .. } => hinted(
+            WRONG_STATE,
+            &format!(
+                "their disks rest on it: `berth rm {}` first",
+                machines.join(" ")
+            ),
+        ),
+        Error::Template(DriverError::Unsupported { .. }) => hinted(
+            WRONG_STATE,
+            "the driver qemu can: name it by --driver; by others machines are made as ever",
+        ),
+        Error::Template(source) => of_driver(None, source),
+        Error::BadSettings { .. } => plain(USAGE),
         Error::UnsafeFolder(_) => hinted(FAILED, "remove it, or set XDG_RUNTIME_DIR"),
         Error::Image(error) => of_image(error),
         Error::Context(error) => of_context(error),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use berth_driver_api::{Progress, check_options};
+use berth_driver_api::{Machine, Progress, check_options};
 use berth_images::{Checksum, Image};
 
 use super::engine::{check_engine, install_engine, take_ready_made};
@@ -14,7 +14,7 @@ use super::mounts::{self, Mount};
 use super::tls::{self, TlsWish};
 use super::{
     Berth, DISTRO, EngineSettings, EngineWish, Error, ImageRef, Opened, Record, Result, adopt,
-    check_name, choice, clone, identity, image, labels, power, seed, show_size,
+    check_name, choice, clone, identity, image, labels, power, seed, show_size, template,
 };
 use crate::store::{self, Lock, create_private_folder};
 
@@ -53,6 +53,8 @@ pub struct Request {
     pub options: BTreeMap<String, String>,
     /// How long the guest may take to answer over SSH.
     pub boot_deadline: Duration,
+    /// Whether it is booted even if there is a template that it could be cloned from.
+    pub cold: bool,
 }
 
 /// A machine's memory in bytes if none is given.
@@ -79,15 +81,8 @@ pub(super) async fn found(
 ) -> Result<(Lock, Record)> {
     check_request(berth, request)?;
     check_engine(&request.engine).await?;
-    let mut request = choice::settle(berth, request, progress).await?;
+    let request = &settled(berth, request, progress).await?;
     let driver = berth.drivers.get(&request.driver).await?;
-    for option in &driver.info().options {
-        if let Ok(value) = std::env::var(option.variable(&request.driver)) {
-            request.options.entry(option.name.clone()).or_insert(value);
-        }
-    }
-    let request = &request;
-    check_options(driver.info(), &request.options).map_err(Error::driver(&request.name))?;
     adopt::check_wishes(request, driver.info())?;
     image::check_driver(berth, request, driver.info()).map_err(Error::driver(&request.name))?;
     let user_data = request.cloud_init.as_deref();
@@ -121,6 +116,24 @@ pub(super) async fn found(
             Err(error)
         }
     }
+}
+
+/// The request with its driver named, and with what the environment says of that driver's options; refused where the
+/// driver cannot take it.
+pub(super) async fn settled(
+    berth: &Berth,
+    request: &Request,
+    progress: &dyn Progress,
+) -> Result<Request> {
+    let mut request = choice::settle(berth, request, progress).await?;
+    let driver = berth.drivers.get(&request.driver).await?;
+    for option in &driver.info().options {
+        if let Ok(value) = std::env::var(option.variable(&request.driver)) {
+            request.options.entry(option.name.clone()).or_insert(value);
+        }
+    }
+    check_options(driver.info(), &request.options).map_err(Error::driver(&request.name))?;
+    Ok(request)
 }
 
 /// Continues a create that broke off.
@@ -174,8 +187,21 @@ pub(super) fn take_lock(berth: &Berth, name: &str) -> Result<Lock> {
     })
 }
 
-/// Gets the image and checks the request against it and the driver. Makes nothing of the machine's own.
+/// What is to be made, and of which template. Makes nothing of the machine's own.
 async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Result<Record> {
+    let (mut record, machine) = planned(berth, request, progress).await?;
+    if !request.cold {
+        record.template = template::choose(berth, &record, &machine, progress).await?;
+    }
+    Ok(record)
+}
+
+/// Gets the image and checks the request against it and the driver. Makes nothing of the machine's own.
+pub(super) async fn planned(
+    berth: &Berth,
+    request: &Request,
+    progress: &dyn Progress,
+) -> Result<(Record, Machine)> {
     let driver = berth.drivers.get(&request.driver).await?;
     let mut spec = request.spec(driver.info());
     if !driver.info().capabilities.images {
@@ -195,10 +221,8 @@ async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Resu
     record.mounts = request.mounts.clone();
     let refused = Error::driver(&request.name);
     // First what needs no image: nobody should wait for one only to hear that the memory was mistyped.
-    driver
-        .check(&berth.machine_without_image(&record, None))
-        .await
-        .map_err(refused)?;
+    let mut machine = berth.machine_without_image(&record, None);
+    driver.check(&machine).await.map_err(refused)?;
     if driver.info().capabilities.images {
         let (image, kernel) = tokio::try_join!(
             image::get(berth, request, progress),
@@ -231,13 +255,13 @@ async fn plan(berth: &Berth, request: &Request, progress: &dyn Progress) -> Resu
         let boot = berth
             .boot_image(driver.info(), &image, kernel.as_ref(), progress)
             .await?;
-        let machine = berth.machine_without_image(&record, Some(boot));
+        machine = berth.machine_without_image(&record, Some(boot));
         driver
             .check(&machine)
             .await
             .map_err(Error::driver(&request.name))?;
     }
-    Ok(record)
+    Ok((record, machine))
 }
 
 /// Makes the machine's folder with its record, its journal and what `more` puts there in it, in one rename: from then
@@ -293,6 +317,9 @@ pub(super) async fn carry_out(
         .await?;
     journal
         .once("disk", async {
+            if cloned(berth, &mut opened, progress).await? {
+                return Ok(());
+            }
             progress.phase("Creating the machine");
             if opened.record.cloud_init.is_some() {
                 seed::write(&opened.folder, &opened.record)?;
@@ -356,6 +383,29 @@ pub(super) async fn carry_out(
         session.disconnect().await;
     }
     finish(berth, opened, journal, progress).await
+}
+
+/// Makes the machine from its template, if it has one; false if it has none, or had to give it up: then nothing is left
+/// of that.
+async fn cloned(berth: &Berth, opened: &mut Opened, progress: &dyn Progress) -> Result<bool> {
+    let Some(id) = opened.record.template.clone() else {
+        return Ok(false);
+    };
+    let name = opened.record.name.clone();
+    // A create that broke off may have left a guest that is not yet one of its own.
+    let removed = opened.driver.remove(&opened.machine).await;
+    removed.map_err(Error::driver(&name))?;
+    let credentials = identity::credentials(&opened.folder, &name)?;
+    let made = template::clone(berth, opened, &id, &credentials, progress).await;
+    let Err(error) = made else {
+        return Ok(true);
+    };
+    progress.note(&format!("{error}; it is booted instead of cloned"));
+    let removed = opened.driver.remove(&opened.machine).await;
+    removed.map_err(Error::driver(&name))?;
+    opened.record.template = None;
+    opened.record.write(&berth.home)?;
+    Ok(false)
 }
 
 /// Points this computer's clients at the machine.

@@ -190,6 +190,28 @@ pub enum Error {
     /// A folder for sockets is not safe to use.
     #[error("{path} is not a folder of yours with mode 0700", path = .0.display())]
     UnsafeFolder(PathBuf),
+    /// There is no such template.
+    #[error("there is no template {0}")]
+    NoSuchTemplate(String),
+    /// Machines were cloned from the template.
+    #[error("template {id} is in use by {}", machines.join(", "))]
+    TemplateInUse {
+        /// The template.
+        id: String,
+        /// Those machines.
+        machines: Vec<String>,
+    },
+    /// A template could not be made.
+    #[error("making a template: {0}")]
+    Template(berth_driver_api::Error),
+    /// The user's settings cannot be read.
+    #[error("{path}: {reason}", path = path.display())]
+    BadSettings {
+        /// Their file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// An image could not be had.
     #[error(transparent)]
     Image(#[from] berth_images::Error),

@@ -29,6 +29,7 @@ mod size;
 mod snapshot;
 mod status;
 mod suspend;
+pub mod template;
 pub mod tls;
 mod transfer;
 mod trial;

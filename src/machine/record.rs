@@ -52,6 +52,9 @@ pub struct Record {
     /// The driver's own kernel, where it does not boot the image's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<ImageRef>,
+    /// The template that it was cloned from, whose disk is the base of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
     /// How cloud-init sets the machine up, where the image is one that berth did not build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cloud_init: Option<CloudInit>,
@@ -176,6 +179,7 @@ impl Record {
             disk: spec.disk,
             image: None,
             kernel: None,
+            template: None,
             cloud_init: None,
             login: None,
             engine,

@@ -120,6 +120,11 @@ impl Home {
         self.data.join("machines")
     }
 
+    /// Frozen machines that others are cloned from.
+    pub fn templates(&self) -> PathBuf {
+        self.data.join("templates")
+    }
+
     /// The lock of a machine's writers. The folder of locks must exist.
     pub fn lock(&self, name: &str) -> PathBuf {
         self.data.join("locks").join(name)
@@ -183,6 +188,23 @@ impl Home {
             .collect();
         names.sort();
         Ok(names)
+    }
+}
+
+/// Where the sockets of what lies in `folder` go: there, or if their paths would not fit a socket address, in a short
+/// folder under the runtime folder.
+pub fn sockets_of(folder: &Path) -> PathBuf {
+    if folder.as_os_str().len() <= MAX_SOCKET_FOLDER {
+        return folder.to_owned();
+    }
+    let digest = Sha256::digest(folder.as_os_str().as_encoded_bytes());
+    let short: String = digest[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| folder.len() < 60) {
+        Some(runtime) => Path::new(&runtime).join("berth").join(short),
+        None => PathBuf::from(format!("/tmp/berth-{}", nix::unistd::getuid())).join(short),
     }
 }
 
@@ -261,18 +283,7 @@ impl MachineFolder {
     /// Where the machine's sockets go: its folder, or a short one under the runtime folder if its path would not
     /// fit a socket address.
     pub fn sockets(&self) -> PathBuf {
-        if self.path.as_os_str().len() <= MAX_SOCKET_FOLDER {
-            return self.path.clone();
-        }
-        let digest = Sha256::digest(self.path.as_os_str().as_encoded_bytes());
-        let short: String = digest[..8]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        match std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| folder.len() < 60) {
-            Some(runtime) => Path::new(&runtime).join("berth").join(short),
-            None => PathBuf::from(format!("/tmp/berth-{}", nix::unistd::getuid())).join(short),
-        }
+        sockets_of(&self.path)
     }
 
     /// The unix socket that clients reach the engine by.

@@ -12,7 +12,7 @@ mod watch;
 
 pub use atomic::{create_private_folder, remove_folder, write_atomically, write_private};
 pub use error::{Error, Result};
-pub use home::{Home, MachineFolder};
+pub use home::{Home, MachineFolder, sockets_of};
 pub use lock::{Holder, Lock, holder};
 pub use migrate::{Migration, migrate, read_table};
 pub use watch::Watch;

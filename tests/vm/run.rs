@@ -47,6 +47,13 @@ impl Run {
         self
     }
 
+    /// Has another program run it: `words`, then its own.
+    pub fn before(mut self, words: &[&str]) -> Self {
+        self.words
+            .splice(0..0, words.iter().map(|&word| word.to_owned()));
+        self
+    }
+
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self

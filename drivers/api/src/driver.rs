@@ -1,6 +1,7 @@
 //! The driver trait and what its methods answer with.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -132,6 +133,39 @@ pub trait Driver: Send + Sync {
         }
     }
 
+    /// What a frozen machine of this size and image depends on besides: versions, models, options, by name. A machine is
+    /// thawed only from one of which the driver tells the same. Capability `freeze`.
+    async fn freeze_key(&self, _machine: &Machine) -> Result<BTreeMap<String, String>> {
+        Err(self.never("freeze machines"))
+    }
+
+    /// Makes the machine off any network, without credentials, boots it, has its guest do `script` (for its `/bin/sh`)
+    /// once it has said `word`, and leaves in the machine's folder, powered off, what [`Driver::thaw`] needs: files that
+    /// are never written again. Nothing but the folder is left of it. Capability `freeze`.
+    async fn freeze(
+        &self,
+        _machine: &Machine,
+        _word: &str,
+        _script: &str,
+        _progress: &dyn Progress,
+    ) -> Result<()> {
+        Err(self.never("freeze machines"))
+    }
+
+    /// What [`Driver::create`] and [`Driver::start`] do, by going on where the machine that was frozen in the folder
+    /// `from` stopped. The guest has done `script` (asked for when it is about to run) before it is on any network, and
+    /// it is on its network when this returns. Whatever fails leaves what [`Driver::remove`] clears. Capability `freeze`.
+    async fn thaw(
+        &self,
+        _machine: &Machine,
+        _from: &Path,
+        _credentials: &[Credential],
+        _script: &(dyn Fn() -> String + Sync),
+        _progress: &dyn Progress,
+    ) -> Result<()> {
+        Err(self.never("freeze machines"))
+    }
+
     /// The file that the guest's serial console is written to; capability `console`.
     fn console(&self, _machine: &Machine) -> Option<PathBuf> {
         None
@@ -185,6 +219,10 @@ pub struct Capabilities {
     pub snapshot: bool,
     /// Copies of a machine.
     pub clone: bool,
+    /// Machines can be made by thawing a frozen one. Drivers that are programs of their own do not offer it: the
+    /// protocol has no words for it.
+    #[serde(skip)]
+    pub freeze: bool,
     /// CPUs, memory or disk can be changed later.
     pub resize: bool,
     /// Port forwards without SSH.

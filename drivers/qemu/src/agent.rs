@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use berth_driver_api::process;
 use qapi::Command;
 use qapi::qga;
 use serde_json::{Value, json};
@@ -52,6 +53,43 @@ impl Agent {
         let answer = within(self.deadline, C::NAME, self.answer(C::NAME)).await?;
         self.in_step = true;
         serde_json::from_value(answer).map_err(|error| CallError::Malformed(error.to_string()))
+    }
+
+    /// Has the guest's `/bin/sh` run `script`, which is handed over by its standard input and seen by nobody else in the
+    /// guest. Fails with the script's last words if it does not succeed within `deadline`.
+    pub(crate) async fn run(&mut self, script: &str, deadline: Duration) -> Result<(), CallError> {
+        let command = qga::guest_exec {
+            path: "/bin/sh".into(),
+            arg: None,
+            env: None,
+            input_data: Some(script.as_bytes().to_vec()),
+            capture_output: Some(qga::GuestExecCaptureOutput::flag(true)),
+        };
+        let pid = self.call(command).await?.pid;
+        let wait = async {
+            // The agent tells of a program's end only when it is asked.
+            let mut pause = Duration::from_millis(10);
+            loop {
+                let status = self.call(qga::guest_exec_status { pid }).await?;
+                if status.exited {
+                    return Ok(status);
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 3 / 2).min(Duration::from_millis(100));
+            }
+        };
+        let status = within(deadline, "a script in the guest", wait).await?;
+        if status.exitcode == Some(0) {
+            return Ok(());
+        }
+        let words = [status.out_data, status.err_data].map(Option::unwrap_or_default);
+        Err(CallError::Refused {
+            command: "a script in the guest",
+            reason: process::last_lines(&words.concat(), 3)
+                .chars()
+                .take(500)
+                .collect(),
+        })
     }
 
     /// Asks the guest to power off. The agent says nothing if it does.

@@ -71,10 +71,23 @@ pub(crate) enum Boot<'a> {
     },
 }
 
+/// Where the guest's memory is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Memory<'a> {
+    /// Nowhere but in the host's memory.
+    Own,
+    /// In this file, which keeps what the guest writes. The guest's CPUs wait.
+    Kept(&'a Path),
+    /// What this file has, until the guest writes something else. The guest's CPUs wait, for the rest of its state.
+    CopyOf(&'a Path),
+}
+
 /// How the guest's network card is connected.
 pub(crate) enum Netdev<'a> {
     /// QEMU's own user-mode network, with this loopback port forwarded to SSH.
     User { port: u16 },
+    /// The same, and nothing gets in or out.
+    Isolated,
     /// A helper at the other end of [`fds::NETWORK`].
     Helper,
     /// A bridge of the host's.
@@ -101,6 +114,7 @@ pub(crate) struct CommandLine<'a> {
     pub(crate) cpus: u32,
     /// In bytes.
     pub(crate) memory: u64,
+    pub(crate) memory_is: Memory<'a>,
     pub(crate) disk: &'a Path,
     /// A raw disk that the guest may only read.
     pub(crate) seed: Option<&'a Path>,
@@ -186,10 +200,17 @@ impl CommandLine<'_> {
             "-m",
             Values(String::new()).set("size", format_args!("{memory}k")),
         );
-        let backend = match self.shares.is_empty() {
-            true => Values::of("memory-backend-ram"),
+        let in_file = |file, share| {
+            Ok(Values::of("memory-backend-file")
+                .set("mem-path", text(file)?)
+                .set("share", share))
+        };
+        let backend = match (self.memory_is, self.shares.is_empty()) {
+            (Memory::Kept(file), _) => in_file(file, "on")?,
+            (Memory::CopyOf(file), _) => in_file(file, "off")?,
+            (Memory::Own, true) => Values::of("memory-backend-ram"),
             // Servers of folders read and write the guest's memory themselves.
-            false => Values::of("memory-backend-memfd").set("share", "on"),
+            (Memory::Own, false) => Values::of("memory-backend-memfd").set("share", "on"),
         };
         args.add(
             "-object",
@@ -271,7 +292,7 @@ fn flash(node: &str, format: &str, file: &Path) -> Result<Values> {
 }
 
 /// Memory in whole MiB, as guests and backends want it.
-fn memory_in_kib(bytes: u64) -> u64 {
+pub(crate) fn memory_in_kib(bytes: u64) -> u64 {
     (bytes >> 20) << 10
 }
 

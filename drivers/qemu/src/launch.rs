@@ -16,7 +16,7 @@ use berth_driver_api::running::Running;
 use berth_driver_api::{Error, Machine, Progress, Result, State, credentials, files, process};
 use command_fds::CommandFdExt;
 
-use crate::command_line::{Boot, CommandLine, Netdev, fds};
+use crate::command_line::{Boot, CommandLine, Memory, Netdev, fds};
 use crate::credentials::carrier;
 use crate::lines::CallError;
 use crate::names::{
@@ -58,16 +58,28 @@ pub(crate) enum Begin<'a> {
     Memory { machine_type: &'a str },
     /// A snapshot in the machine's disk, by its name there.
     Snapshot { tag: &'a str, machine_type: &'a str },
+    /// The guest's boot, when its monitor says so, with its memory in a file that others will map; off any network.
+    Template { memory: &'a Path },
+    /// What its monitor is given of a machine that was frozen, with what that has in its file as its memory.
+    Clone { memory: &'a Path },
 }
 
 impl Begin<'_> {
     /// The machine type that has to be another start's.
     fn machine_type(&self) -> Option<&str> {
         match self {
-            Begin::Boot => None,
+            Begin::Boot | Begin::Template { .. } | Begin::Clone { .. } => None,
             Begin::Memory { machine_type } | Begin::Snapshot { machine_type, .. } => {
                 Some(machine_type)
             }
+        }
+    }
+
+    fn memory(&self) -> Memory<'_> {
+        match self {
+            Begin::Template { memory } => Memory::Kept(memory),
+            Begin::Clone { memory } => Memory::CopyOf(memory),
+            _ => Memory::Own,
         }
     }
 }
@@ -91,6 +103,20 @@ pub(crate) async fn power_on(
     begin: &Begin<'_>,
     progress: &dyn Progress,
 ) -> Result<()> {
+    start_with(machine, begin, progress)
+        .await?
+        .into_iter()
+        .for_each(|mut process| process.let_live());
+    Ok(())
+}
+
+/// As [`power_on`], but QEMU ends with the first of what is returned, and what serves it with the rest, unless they are
+/// let live.
+pub(crate) async fn start_with(
+    machine: &Machine,
+    begin: &Begin<'_>,
+    progress: &dyn Progress,
+) -> Result<Vec<Newborn>> {
     let mut record = Record::existing(machine)?;
     if !disk::overlay(machine).exists() {
         return Err(Error::Missing(machine.name.clone()));
@@ -102,7 +128,7 @@ pub(crate) async fn power_on(
     )?;
     for _ in 0..MOST_PORTS {
         match launch(machine, &record, begin, progress).await {
-            Ok(()) => return Ok(()),
+            Ok(processes) => return Ok(processes),
             Err(Failure::Other(error)) => return Err(error),
             Err(Failure::PortTaken) => {
                 let taken = record.port.unwrap_or_default();
@@ -154,19 +180,21 @@ async fn launch(
     record: &Record,
     begin: &Begin<'_>,
     progress: &dyn Progress,
-) -> Result<(), Failure> {
+) -> Result<Vec<Newborn>, Failure> {
     let arch = &machine.image()?.arch;
     let mut command = process::command(&program(arch))?;
     let mut shares = match begin {
         Begin::Boot => shares::serve(machine, progress).await?,
         // A machine that was kept had none, and its guest looks for no new devices.
-        Begin::Memory { .. } | Begin::Snapshot { .. } => Vec::new(),
+        _ => Vec::new(),
     };
     let tags: Vec<String> = shares.iter().map(|server| server.tag.clone()).collect();
     command.args(arguments(machine, record, begin, &tags)?);
     match begin {
         Begin::Boot => {}
+        Begin::Template { .. } => drop(command.arg("-S")),
         Begin::Memory { .. } => drop(command.args(["-incoming", "defer"])),
+        Begin::Clone { .. } => drop(command.args(["-S", "-incoming", "defer"])),
         Begin::Snapshot { tag, .. } => drop(command.args(["-loadvm", tag])),
     }
 
@@ -183,7 +211,7 @@ async fn launch(
     ] {
         handed_over.push(network::mapping(listen(&machine.socket(name))?, fd));
     }
-    if record.network == Network::Passt {
+    if record.network == Network::Passt && !matches!(begin, Begin::Template { .. }) {
         let helper = network::passt(record.port.unwrap_or_default()).await;
         let socket = helper.map_err(|error| match port_is_taken(&error.to_string()) {
             true => Failure::PortTaken,
@@ -207,12 +235,8 @@ async fn launch(
     let mut newborn = Newborn::new(process::spawn_detached(command)?);
     let greeted = Monitor::connect(&machine.socket(QMP_SOCKET), GREETING).await;
     let Err(error) = greeted.map(drop) else {
-        newborn.let_live();
-        // They end with QEMU from now on.
-        shares
-            .iter_mut()
-            .for_each(|server| server.process.let_live());
-        return Ok(());
+        let servers = shares.into_iter().map(|server| server.process);
+        return Ok([newborn].into_iter().chain(servers).collect());
     };
     let outcome = newborn.end().await;
     let words = files::last_lines(&log_file, 5);
@@ -267,6 +291,7 @@ fn arguments(
         }
     };
     let netdev = match (&record.network, record.port) {
+        _ if matches!(begin, Begin::Template { .. }) => Netdev::Isolated,
         (Network::Bridge(name), _) => Netdev::Bridge(name),
         (Network::User, Some(port)) => Netdev::User { port },
         (Network::Passt, Some(_)) => Netdev::Helper,
@@ -281,6 +306,7 @@ fn arguments(
         cpu: &record.cpu,
         cpus: machine.spec.cpus,
         memory: machine.spec.memory,
+        memory_is: begin.memory(),
         disk: &disk::overlay(machine),
         seed: machine.seed.as_deref(),
         shares,
@@ -290,7 +316,7 @@ fn arguments(
         credentials: &credentials::list(machine)?,
         console: &machine.file(CONSOLE),
         ready: &machine.file(READY),
-        boots: matches!(begin, Begin::Boot),
+        boots: matches!(begin, Begin::Boot | Begin::Template { .. }),
         pid_file: &machine.file(PID_FILE),
     }
     .arguments()

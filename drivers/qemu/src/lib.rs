@@ -18,6 +18,7 @@ mod copy;
 mod credentials;
 mod disk;
 mod firmware;
+mod frozen;
 mod launch;
 mod lines;
 mod names;
@@ -32,16 +33,18 @@ mod snapshots;
 mod state;
 mod suspend;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_driver_api::ports::Ports;
 use berth_driver_api::record::KeptRecord;
 use berth_driver_api::{
-    Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Result, Snapshot, State,
-    files, process,
+    Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Result, Silent, Snapshot,
+    State, files, process,
 };
+use tokio::sync::Semaphore;
 
 use accel::{Accelerator, Verdict};
 use options::{BootKind, Network};
@@ -54,6 +57,8 @@ const USER: &str = "root";
 pub struct Qemu {
     info: Info,
     cache: PathBuf,
+    /// A guest that becomes another machine keeps a CPU busy: more of them at once than CPUs are later, all of them.
+    thaws: Semaphore,
 }
 
 impl Qemu {
@@ -62,10 +67,26 @@ impl Qemu {
         Qemu {
             info: options::info(),
             cache: cache_dir,
+            thaws: Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)),
         }
     }
 
     async fn record(
+        &self,
+        machine: &Machine,
+        settings: options::Settings,
+        progress: &dyn Progress,
+    ) -> Result<Record> {
+        let mut record = self.decide(machine, settings, progress).await?;
+        record.port = match record.network {
+            Network::Bridge(_) => None,
+            Network::User | Network::Passt => Some(Ports::open(&machine.ports)?.lease(machine.id)?),
+        };
+        Ok(record)
+    }
+
+    /// The record of a machine that has no port.
+    async fn decide(
         &self,
         machine: &Machine,
         settings: options::Settings,
@@ -99,10 +120,6 @@ impl Qemu {
         let cpu = settings
             .cpu
             .unwrap_or_else(|| options::default_cpu(verdict.accelerator, arch).into());
-        let port = match settings.network {
-            Network::Bridge(_) => None,
-            Network::User | Network::Passt => Some(Ports::open(&machine.ports)?.lease(machine.id)?),
-        };
         Ok(Record {
             accelerator: verdict.accelerator,
             accelerator_reason: verdict.reason,
@@ -110,10 +127,66 @@ impl Qemu {
             cpu,
             boot: settings.boot,
             network: settings.network,
-            port,
+            port: None,
             others: toml::Table::new(),
         })
     }
+}
+
+impl Qemu {
+    /// Makes all that a machine has but its disk.
+    async fn prepare(
+        &self,
+        machine: &Machine,
+        settings: options::Settings,
+        credentials: &[Credential],
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let arch = &machine.image()?.arch;
+        credentials::write(
+            machine,
+            credentials,
+            credentials::carrier(arch, settings.boot),
+        )?;
+        if settings.boot == BootKind::Efi {
+            let firmware = firmware::find(arch).ok_or_else(|| launch::no_firmware(arch))?;
+            disk::make_variables(machine, &firmware)?;
+        }
+        // A create that goes on where another one stopped keeps what that one decided.
+        if Record::load(machine)?.is_none() {
+            self.record(machine, settings, progress)
+                .await?
+                .save(machine)?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes what a machine that is off has left but its disk, its firmware's variables and what was frozen of it.
+fn remove_traces(machine: &Machine) -> Result<()> {
+    for socket in [
+        names::QMP_SOCKET,
+        names::WATCH_SOCKET,
+        names::AGENT_SOCKET,
+        names::MIGRATION_SOCKET,
+    ] {
+        files::remove(&machine.socket(socket))?;
+    }
+    berth_driver_api::credentials::remove(machine)?;
+    let named = [
+        names::PID_FILE,
+        names::LOG,
+        names::CONSOLE,
+        names::OLD_CONSOLE,
+        names::READY,
+        shares::LOG,
+        Record::FILE,
+    ];
+    for file in named.map(|name| machine.file(name)) {
+        files::remove(&file)?;
+        files::remove(&files::unfinished(&file))?;
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -137,22 +210,8 @@ impl Driver for Qemu {
         progress: &dyn Progress,
     ) -> Result<()> {
         let settings = check::machine(machine, &self.info)?;
-        let arch = &machine.image()?.arch;
-        credentials::write(
-            machine,
-            credentials,
-            credentials::carrier(arch, settings.boot),
-        )?;
-        if settings.boot == BootKind::Efi {
-            let firmware = firmware::find(arch).ok_or_else(|| launch::no_firmware(arch))?;
-            disk::make_variables(machine, &firmware)?;
-        }
-        // A create that goes on where another one stopped keeps what that one decided.
-        if Record::load(machine)?.is_none() {
-            self.record(machine, settings, progress)
-                .await?
-                .save(machine)?;
-        }
+        self.prepare(machine, settings, credentials, progress)
+            .await?;
         // The disk comes last: a machine that has one is complete.
         disk::make_overlay(machine).await
     }
@@ -171,27 +230,16 @@ impl Driver for Qemu {
 
     async fn remove(&self, machine: &Machine) -> Result<()> {
         power::kill(machine).await?;
-        for socket in [names::QMP_SOCKET, names::WATCH_SOCKET, names::AGENT_SOCKET] {
-            files::remove(&machine.socket(socket))?;
-        }
-        berth_driver_api::credentials::remove(machine)?;
         snapshots::remove_files(machine)?;
-        let named = [
-            names::PID_FILE,
-            names::LOG,
-            names::CONSOLE,
-            names::OLD_CONSOLE,
-            names::READY,
-            shares::LOG,
-            Record::FILE,
-        ]
-        .map(|name| machine.file(name));
-        for file in [disk::overlay(machine), disk::variables(machine)]
-            .iter()
-            .chain(&named)
-        {
-            files::remove(file)?;
-            files::remove(&files::unfinished(file))?;
+        remove_traces(machine)?;
+        for file in [
+            disk::overlay(machine),
+            disk::variables(machine),
+            machine.file(names::SHARED_MEMORY),
+            machine.file(names::DEVICES),
+        ] {
+            files::remove(&file)?;
+            files::remove(&files::unfinished(&file))?;
         }
         Ports::open(&machine.ports)?.release(machine.id)
     }
@@ -257,6 +305,44 @@ impl Driver for Qemu {
         progress: &dyn Progress,
     ) -> Result<()> {
         copy::make(source, machine, credentials, progress).await
+    }
+
+    async fn freeze_key(&self, machine: &Machine) -> Result<BTreeMap<String, String>> {
+        let settings = check::machine(machine, &self.info)?;
+        let record = self.decide(machine, settings, &Silent).await?;
+        frozen::key(machine, &record).await
+    }
+
+    async fn freeze(
+        &self,
+        machine: &Machine,
+        word: &str,
+        script: &str,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let settings = check::machine(machine, &self.info)?;
+        self.decide(machine, settings, progress)
+            .await?
+            .save(machine)?;
+        disk::make_overlay(machine).await?;
+        frozen::freeze(machine, word, script, progress).await?;
+        remove_traces(machine)
+    }
+
+    async fn thaw(
+        &self,
+        machine: &Machine,
+        from: &Path,
+        credentials: &[Credential],
+        script: &(dyn Fn() -> String + Sync),
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let settings = check::machine(machine, &self.info)?;
+        // Nobody closes it.
+        let _turn = self.thaws.acquire().await.ok();
+        self.prepare(machine, settings, credentials, progress)
+            .await?;
+        frozen::thaw(machine, from, script, progress).await
     }
 
     fn console(&self, machine: &Machine) -> Option<PathBuf> {

@@ -8,7 +8,12 @@ pub(crate) const OLD_CONSOLE: &str = "console.log.1";
 pub(crate) const READY: &str = "ready";
 pub(crate) const MEMORY: &str = "memory";
 
+/// Names in the folder of a machine that others are cloned from, beside the disk's.
+pub(crate) const SHARED_MEMORY: &str = "shared-memory";
+pub(crate) const DEVICES: &str = "devices";
+
 /// Names in the machine's socket folder.
 pub(crate) const QMP_SOCKET: &str = "qmp";
 pub(crate) const WATCH_SOCKET: &str = "watch";
 pub(crate) const AGENT_SOCKET: &str = "agent";
+pub(crate) const MIGRATION_SOCKET: &str = "migrate";

@@ -11,6 +11,7 @@ use command_fds::{CommandFdExt, FdMapping};
 use qapi::qga;
 
 use crate::agent::Agent;
+use crate::lines::CallError;
 use crate::names::AGENT_SOCKET;
 
 /// Where passt finds its end of the connection.
@@ -64,6 +65,21 @@ pub(crate) async fn bridged_address(machine: &Machine) -> Result<Ipv4Addr> {
         .map_err(|error| unknown(&error))?;
     address_of(&interfaces, &mac(machine.id))
         .ok_or_else(|| unknown(&"it reports no IPv4 address yet"))
+}
+
+/// Returns once the guest's card has an address, as it tells by its agent.
+pub(crate) async fn has_address(agent: &mut Agent, machine: &Machine) -> Result<(), CallError> {
+    let mac = mac(machine.id);
+    let mut pause = Duration::from_millis(10);
+    loop {
+        let interfaces = agent.call(qga::guest_network_get_interfaces {}).await?;
+        if address_of(&interfaces, &mac).is_some() {
+            return Ok(());
+        }
+        // The agent has no events.
+        tokio::time::sleep(pause).await;
+        pause = (pause * 3 / 2).min(Duration::from_millis(100));
+    }
 }
 
 fn address_of(interfaces: &[qga::GuestNetworkInterface], mac: &str) -> Option<Ipv4Addr> {

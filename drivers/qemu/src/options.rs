@@ -105,6 +105,7 @@ pub(crate) fn info() -> Info {
             suspend: true,
             snapshot: true,
             clone: true,
+            freeze: true,
             // virtiofsd runs on Linux only.
             shares: cfg!(target_os = "linux"),
             ..Capabilities::default()

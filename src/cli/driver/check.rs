@@ -50,6 +50,7 @@ pub struct Args {
 /// Carries it out.
 pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode> {
     let request = Request {
+        cold: true,
         name: "driver-check".into(),
         driver: args.driver.clone(),
         cpus: None,

@@ -67,6 +67,7 @@ impl Wish {
             mounts: self.mounts.clone(),
             options: self.options.clone(),
             boot_deadline,
+            cold: false,
         }
     }
 }

@@ -12,6 +12,7 @@ fn machine<'a>(boot: Boot<'a>, credentials: &'a [(String, PathBuf)]) -> CommandL
         cpu: "Nehalem",
         cpus: 2,
         memory: (1 << 30) + 5,
+        memory_is: Memory::Own,
         disk: Path::new("/m/a,b/disk.qcow2"),
         seed: None,
         shares: &[],
@@ -174,4 +175,32 @@ fn shared_folders_have_memory_that_is_shared_and_places_of_their_own() {
     ] {
         assert!(lines.lines().any(|found| found == line), "{line}: {lines}");
     }
+}
+
+#[test]
+fn a_machine_that_is_frozen_keeps_its_memory_and_a_clone_copies_it() {
+    let with = |memory_is, netdev| {
+        let machine = CommandLine {
+            memory_is,
+            netdev,
+            ..machine(direct(), &[])
+        };
+        lines(&machine)
+    };
+    let ordinary = with(Memory::Own, Netdev::User { port: 42001 });
+    let differs = |text: &str| -> String {
+        let lines = text.lines().filter(|line| !ordinary.contains(line));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let file = Path::new("/t,1/memory");
+    // All that is no device of the guest's: a clone must have the very same devices.
+    assert_eq!(
+        differs(&with(Memory::Kept(file), Netdev::Isolated)),
+        "-object memory-backend-file,mem-path=/t,,1/memory,share=on,id=mem0,size=1048576k\n\
+         -netdev user,id=net0,restrict=on"
+    );
+    assert_eq!(
+        differs(&with(Memory::CopyOf(file), Netdev::User { port: 42001 })),
+        "-object memory-backend-file,mem-path=/t,,1/memory,share=off,id=mem0,size=1048576k"
+    );
 }

@@ -3,6 +3,7 @@
 //! A bench is a name, what it measures, and a function; a new one is a file here and a line in [`BENCHES`].
 
 mod cli;
+mod clone;
 mod cold;
 mod exec;
 mod first;
@@ -50,6 +51,11 @@ const BENCHES: &[Bench] = &[
         name: "suspend",
         about: "suspending and resuming a machine against booting it",
         run: suspend::run,
+    },
+    Bench {
+        name: "clone",
+        about: "clones of a template against cold creates",
+        run: clone::run,
     },
     Bench {
         name: "socket",

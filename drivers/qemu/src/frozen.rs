@@ -1,0 +1,330 @@
+//! Machines that were frozen when they were up, and machines that go on from there.
+//!
+//! A frozen machine is three files: its memory, its devices' state (QEMU's migration stream, without the memory) and its
+//! disk. A machine that is thawed maps the memory privately, so that what it does not write is shared by all, and its
+//! disk is an overlay. Until its guest has become somebody else its network card has no link.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use berth_driver_api::running::Running;
+use berth_driver_api::{DiskFormat, Error, Machine, Progress, Result, process};
+use qapi::qmp::{self, MigrationCapability, MigrationCapabilityStatus};
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::agent::Agent;
+use crate::command_line::memory_in_kib;
+use crate::launch::{self, Begin, start_with};
+use crate::lines::{CallError, within};
+use crate::names::{AGENT_SOCKET, DEVICES, MIGRATION_SOCKET, PID_FILE, SHARED_MEMORY};
+use crate::options::{BootKind, Network};
+use crate::qmp::Monitor;
+use crate::record::Record;
+use crate::{disk, network, power, ready};
+
+/// How long the guest agent may take for an answer; an emulated guest on a busy computer is slow.
+const AGENT: Duration = Duration::from_secs(120);
+
+/// How long a script may take in the guest.
+const SCRIPT: Duration = Duration::from_secs(300);
+
+/// How long the devices' state, a megabyte or less, may take either way.
+const STREAM: Duration = Duration::from_secs(60);
+
+/// How long the guest may take to get its address.
+const NETWORK: Duration = Duration::from_secs(300);
+
+/// No devices' state comes near this (bytes).
+const MOST_STATE: u64 = 256 << 20;
+
+/// The name of the network card's device, whose link is cut.
+const CARD: &str = "nic0";
+
+/// What a frozen machine depends on besides its size and image.
+pub(crate) async fn key(machine: &Machine, record: &Record) -> Result<BTreeMap<String, String>> {
+    if let Network::Bridge(_) = record.network {
+        return Err(unsupported("freeze machines on a bridge"));
+    }
+    if record.boot == BootKind::Efi {
+        return Err(unsupported("freeze machines that firmware boots"));
+    }
+    if machine.seed.is_some() {
+        return Err(unsupported("freeze machines that cloud-init sets up"));
+    }
+    let name = launch::program(&machine.image()?.arch);
+    let program = process::find(&name).ok_or(Error::ToolMissing { tool: name.clone() })?;
+    let file = fs::metadata(&program).map_err(Error::io(&program))?;
+    let version = process::version(&name).await.map(|(_, words)| words);
+    let mut key = BTreeMap::from([
+        // Another build of the same version may have other devices.
+        (
+            "qemu".into(),
+            format!(
+                "{}, {} bytes of {}",
+                version.unwrap_or_default(),
+                file.len(),
+                file.mtime()
+            ),
+        ),
+        ("machine".into(), record.machine_type.clone()),
+        ("cpu".into(), record.cpu.clone()),
+        ("accel".into(), record.accelerator.word().into()),
+    ]);
+    if record.cpu.contains("host") {
+        key.insert("host-cpu".into(), host_cpu());
+    }
+    Ok(key)
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::Unsupported {
+        driver: "qemu".into(),
+        what: what.into(),
+    }
+}
+
+/// The host's CPU, for guests that see it as it is.
+fn host_cpu() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let lines = text.lines().take_while(|line| !line.is_empty());
+    let kept = lines.filter(|line| {
+        ["model name", "stepping", "microcode", "flags"]
+            .iter()
+            .any(|name| line.starts_with(name))
+    });
+    kept.collect::<Vec<_>>().join("\n")
+}
+
+/// Boots a machine whose disk is made, has its guest do `script` once it has said `word`, and freezes it.
+pub(crate) async fn freeze(
+    machine: &Machine,
+    word: &str,
+    script: &str,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let memory = machine.file(SHARED_MEMORY);
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&memory)
+        .map_err(Error::io(&memory))?;
+    file.set_len(memory_in_kib(machine.spec.memory) << 10)
+        .map_err(Error::io(&memory))?;
+    progress.phase("Booting");
+    let processes = start_with(machine, &Begin::Template { memory: &memory }, progress).await?;
+    let mut monitor = launch::connect(machine).await?;
+    let failed = |error| Error::failed("starting the machine", error);
+    link(&mut monitor, false).await.map_err(failed)?;
+    monitor.call(qmp::cont {}).await.map_err(failed)?;
+    drop(monitor);
+    ready::wait_for(machine, word).await?;
+
+    progress.phase("Settling the guest");
+    let mut agent = agent(machine).await?;
+    agent
+        .run(script, SCRIPT)
+        .await
+        .map_err(|error| Error::failed("settling the guest", error))?;
+    drop(agent);
+
+    progress.phase("Freezing");
+    let running = Running::of(&machine.file(PID_FILE))?;
+    save(machine)
+        .await
+        .map_err(|error| Error::failed("freezing the machine", error))?;
+    power::kill(machine).await?;
+    if let Some(running) = running {
+        running.ended().await?;
+    }
+    drop(processes);
+    file.sync_all().map_err(Error::io(&memory))?;
+    for file in [disk::overlay(machine), machine.file(DEVICES)] {
+        seal(&file)?;
+    }
+    Ok(())
+}
+
+/// Makes a complete file durable, and read-only. Not the memory's: older QEMUs open what they map privately for writing.
+fn seal(path: &Path) -> Result<()> {
+    let file = fs::File::open(path).map_err(Error::io(path))?;
+    file.set_permissions(fs::Permissions::from_mode(0o400))
+        .and_then(|()| file.sync_all())
+        .map_err(Error::io(path))
+}
+
+async fn agent(machine: &Machine) -> Result<Agent> {
+    let agent = Agent::connect(&machine.socket(AGENT_SOCKET), AGENT).await;
+    agent.map_err(|error| Error::failed("reaching the guest agent", error))
+}
+
+async fn link(monitor: &mut Monitor, up: bool) -> Result<(), CallError> {
+    let name = CARD.into();
+    monitor.call(qmp::set_link { name, up }).await.map(drop)
+}
+
+/// The memory is in its file: it is no part of the stream, whose end is to be told.
+async fn leave_memory_out(monitor: &mut Monitor) -> Result<(), CallError> {
+    let capabilities = [
+        MigrationCapability::x_ignore_shared,
+        MigrationCapability::events,
+    ];
+    let on = capabilities.map(|capability| MigrationCapabilityStatus {
+        capability,
+        state: true,
+    });
+    let set = qmp::migrate_set_capabilities {
+        capabilities: on.into(),
+    };
+    monitor.call(set).await.map(drop)
+}
+
+/// Stops the machine and writes its devices' state to its file.
+async fn save(machine: &Machine) -> Result<(), CallError> {
+    let socket = machine.socket(MIGRATION_SOCKET);
+    let mut monitor = Monitor::connect(&machine.socket(crate::names::QMP_SOCKET), AGENT).await?;
+    monitor.call(qmp::stop {}).await?;
+    leave_memory_out(&mut monitor).await?;
+    let _ = fs::remove_file(&socket);
+    let listener = UnixListener::bind(&socket)?;
+    monitor
+        .call(qmp::migrate {
+            uri: Some(address(&socket)),
+            channels: None,
+            detach: None,
+            resume: None,
+        })
+        .await?;
+    let copy = async {
+        let (mut stream, _) = listener.accept().await?;
+        let mut file = tokio::fs::File::from_std(
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(machine.file(DEVICES))?,
+        );
+        tokio::io::copy(&mut stream, &mut file).await?;
+        file.flush().await?;
+        Ok(())
+    };
+    let copied = within(STREAM, "the devices' state", copy).await;
+    let _ = fs::remove_file(&socket);
+    copied?;
+    migrated(&mut monitor).await
+}
+
+/// Feeds a machine whose QEMU waits for it the devices' state of the one that was frozen.
+async fn restore(
+    machine: &Machine,
+    monitor: &mut Monitor,
+    state: Vec<u8>,
+) -> Result<(), CallError> {
+    let socket = machine.socket(MIGRATION_SOCKET);
+    leave_memory_out(monitor).await?;
+    let _ = fs::remove_file(&socket);
+    monitor
+        .call(qmp::migrate_incoming {
+            uri: Some(address(&socket)),
+            channels: None,
+            exit_on_error: None,
+        })
+        .await?;
+    let feed = async {
+        let mut stream = UnixStream::connect(&socket).await?;
+        stream.write_all(&state).await?;
+        stream.shutdown().await?;
+        Ok(())
+    };
+    let fed = within(STREAM, "the devices' state", feed).await;
+    let _ = fs::remove_file(&socket);
+    fed?;
+    migrated(monitor).await
+}
+
+fn address(socket: &Path) -> String {
+    format!("unix:{}", socket.display())
+}
+
+/// Returns once QEMU says that the whole stream was written or read.
+async fn migrated(monitor: &mut Monitor) -> Result<(), CallError> {
+    let heard = async {
+        loop {
+            let event = monitor.event().await?;
+            match event.data.get("status").and_then(Value::as_str) {
+                Some("completed") if event.name == "MIGRATION" => return Ok(true),
+                Some("failed" | "cancelled") if event.name == "MIGRATION" => return Ok(false),
+                _ => {}
+            }
+        }
+    };
+    if within(STREAM, "the devices' state", heard).await? {
+        return Ok(());
+    }
+    let told = monitor.call(qmp::query_migrate {}).await?;
+    Err(CallError::Refused {
+        command: "the devices' state",
+        reason: told
+            .error_desc
+            .unwrap_or_else(|| "QEMU does not say why".into()),
+    })
+}
+
+/// Makes the machine's disk an overlay of the frozen one's, and has it go on where that one stopped.
+pub(crate) async fn thaw(
+    machine: &Machine,
+    from: &Path,
+    script: &(dyn Fn() -> String + Sync),
+    progress: &dyn Progress,
+) -> Result<()> {
+    progress.phase("Restoring");
+    let frozen = from.join(disk::NAME);
+    disk::make_overlay_of(machine, &frozen, DiskFormat::Qcow2).await?;
+    let devices = from.join(DEVICES);
+    let length = fs::metadata(&devices).map_err(Error::io(&devices))?.len();
+    if length > MOST_STATE {
+        return Err(Error::failed(
+            "the frozen machine",
+            "its devices' state is too long",
+        ));
+    }
+    let state = fs::read(&devices).map_err(Error::io(&devices))?;
+    let memory = from.join(SHARED_MEMORY);
+    let mut processes = start_with(machine, &Begin::Clone { memory: &memory }, progress).await?;
+    let mut monitor = launch::connect(machine).await?;
+    let cut_and_go = async {
+        restore(machine, &mut monitor, state).await?;
+        link(&mut monitor, false).await?;
+        monitor.call(qmp::cont {}).await
+    };
+    cut_and_go
+        .await
+        .map_err(|error| Error::failed("restoring the frozen machine", error))?;
+
+    progress.phase("Renewing");
+    let mut agent = agent(machine).await?;
+    agent
+        .run(&script(), SCRIPT)
+        .await
+        .map_err(|error| Error::failed("making the machine one of its own", error))?;
+
+    progress.phase("Joining the network");
+    link(&mut monitor, true)
+        .await
+        .map_err(|error| Error::failed("linking the machine to its network", error))?;
+    drop(monitor);
+    within(
+        NETWORK,
+        "the guest's address",
+        network::has_address(&mut agent, machine),
+    )
+    .await
+    .map_err(|error| Error::failed("joining the network", error))?;
+    processes.iter_mut().for_each(|process| process.let_live());
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! Making a machine by going on where a template stopped.
+
+use berth_driver_api::{Credential, Progress};
+
+use super::guest::Identity;
+use super::{Template, folder};
+use crate::machine::{Berth, Error, Opened, Result};
+
+/// Makes and starts the machine from the template that its record names, as a machine of its own: with its keys, its
+/// name, its network address, and randomness that no other clone has.
+///
+/// # Errors
+/// If the template is gone or damaged, or a step fails; what was made is then there to be removed.
+pub(in crate::machine) async fn clone(
+    berth: &Berth,
+    opened: &Opened,
+    id: &str,
+    credentials: &[Credential],
+    progress: &dyn Progress,
+) -> Result<()> {
+    let record = &opened.record;
+    let gone = || Error::NoSuchTemplate(id.to_owned());
+    let template = Template::read(&folder(&berth.home, id))?.ok_or_else(gone)?;
+    let identity = Identity::read(&opened.folder, &record.name, record.id)?;
+    opened
+        .driver
+        .thaw(
+            &opened.machine,
+            &template.folder,
+            credentials,
+            &|| identity.script(),
+            progress,
+        )
+        .await
+        .map_err(Error::driver(&record.name))
+}
