@@ -142,7 +142,7 @@ fn swarm(host: &Host) {
     host.inside("web-2", "docker swarm leave --force").ok();
     let seen = plan(host, 6).stdout;
     assert!(
-        seen.contains("    - web-2 not in it\n    + web-2 in it\n"),
+        seen.contains("    - web-2 its engine is in no swarm\n    + web-2 in it\n"),
         "{seen}"
     );
     apply(host);

@@ -1,14 +1,19 @@
 //! What would have to be done for a group's machines to be one swarm.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use berth_driver_api::State;
 use berth_provision::swarm::Role;
 use serde::Serialize;
 
 use super::{Action, Difference, Part, Row};
 use crate::fleet::file::DeclaredSwarm;
 use crate::fleet::swarm::{self, Swarm};
-use crate::machine::Berth;
+use crate::machine::{Berth, ask};
+
+/// How long a machine may take to tell whether it runs.
+const ASK_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A swarm in a plan. Its JSON form is documented and stable.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -72,12 +77,16 @@ pub(super) async fn row(berth: &Berth, declared: &DeclaredSwarm, rows: &[Row]) -
         rows.iter().filter(new).any(|row| row.name == name)
     };
     for name in &declared.machines {
-        let joined = nodes
-            .get(name.as_str())
-            .is_some_and(|node| node.role.is_some());
-        if is_new(name) || !joined {
-            note(name, Some("not in it".into()), "in it".into());
-        }
+        let node = nodes.get(name.as_str()).filter(|node| node.role.is_some());
+        let now = match node {
+            None => "not in it".to_owned(),
+            Some(_) if is_new(name) => "not in it".to_owned(),
+            Some(node) if node.state == "ready" && node.error.is_none() => continue,
+            // One that is off comes back by itself when it is started.
+            Some(_) if ask(berth, name, ASK_DEADLINE).await.state != State::Running => continue,
+            Some(node) => node.error.clone().unwrap_or_else(|| node.state.clone()),
+        };
+        note(name, Some(now), "in it".into());
     }
     let managers = status
         .nodes
