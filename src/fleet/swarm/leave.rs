@@ -178,15 +178,21 @@ async fn take_out(
     progress: &dyn Progress,
 ) -> Result<()> {
     let id = swarm.machines.get(name).cloned().unwrap_or_default();
-    let (chief_name, role) = {
-        let head = chief(&swarm.name, answers, Some(name)).await;
-        // The only manager that decides has to hand over first.
-        let head = match head {
-            Err(error) => return hand_over(swarm, name, answers, error, progress).await,
-            Ok(head) => head,
+    let mut handed_over = false;
+    let (chief_name, role) = loop {
+        let error = match chief(&swarm.name, answers, Some(name)).await {
+            Ok(head) => {
+                let node = head.nodes.iter().find(|node| node.id == id);
+                break (head.machine.to_owned(), node.map(|node| node.role));
+            }
+            Err(error) if handed_over => return Err(error),
+            Err(error) => error,
         };
-        let node = head.nodes.iter().find(|node| node.id == id);
-        (head.machine.to_owned(), node.map(|node| node.role))
+        // The only manager that decides has to hand over first.
+        let heir = hand_over(swarm, name, answers, error, progress).await?;
+        let again = ask(berth, [&heir]).await;
+        answers.extend(again);
+        handed_over = true;
     };
     let Some(Ok(head)) = answers.get(&chief_name) else {
         return Err(Error::NotMember(chief_name));
@@ -230,15 +236,14 @@ async fn take_out(
     Ok(())
 }
 
-/// The only manager makes a worker that lives the next one, which then can let it go. It takes a second command, or
-/// rather this one again, for the worker has to learn of it.
+/// The only manager makes a worker that lives the next one, which then can let it go: returns that one's name.
 async fn hand_over(
     swarm: &Swarm,
     name: &str,
     answers: &Answers,
     error: Error,
     progress: &dyn Progress,
-) -> Result<()> {
+) -> Result<String> {
     let Some(Ok(asked)) = answers.get(name) else {
         return Err(error);
     };
@@ -259,12 +264,23 @@ async fn hand_over(
     };
     progress.phase(&format!("{heir} becomes a manager"));
     swarm::promote(engine, node).await.map_err(failed)?;
-    Err(Error::NotReady {
-        swarm: swarm.name.clone(),
-        detail: format!(
-            "{name} was its only manager; {heir} is one now: say it again to have {name} leave"
-        ),
-    })
+    let Some(Ok(next)) = answers.get(heir) else {
+        return Err(error);
+    };
+    let until = Instant::now() + NOTICING;
+    let mut pause = Duration::from_millis(200);
+    // It learns of it a moment later, and then decides with the old one.
+    while swarm::nodes(&next.reached.engine).await.is_err() {
+        if Instant::now() + pause >= until {
+            return Err(Error::NotReady {
+                swarm: swarm.name.clone(),
+                detail: format!("{heir} is to be a manager and is none yet"),
+            });
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+    Ok(heir.clone())
 }
 
 /// Has a machine that answers leave by itself.

@@ -11,8 +11,9 @@ use serde_json::Value;
 use super::{Error, Result};
 use crate::machine::{self, Berth, Opened, Reached, is_podman, reach};
 
-/// How long a machine that runs may take to let us in and its engine to say what it is.
-pub(super) const ASKING: Duration = Duration::from_secs(30);
+/// How long a machine that runs may take to let us in and its engine to say what it is: one that has just lost a manager
+/// waits for others for twenty seconds itself.
+pub(super) const ASKING: Duration = Duration::from_secs(75);
 
 /// A machine that answers.
 pub(super) struct Asked {
