@@ -279,4 +279,29 @@ mod tests {
         assert!(lacking(&merged, wanted).is_empty());
         assert_eq!(lacking(b"oops", wanted).len(), 3);
     }
+
+    #[test]
+    fn what_is_wanted_no_more_is_taken_out_unless_somebody_changed_it() {
+        let object = |value: Value| value.as_object().cloned().unwrap();
+        let before = object(json!({
+            "debug": true, "mtu": 1400, "registry-mirrors": ["https://a", "https://b"],
+            "log-opts": {"max-size": "1m"}, "labels": ["x=1"]
+        }));
+        let wanted = object(json!({"registry-mirrors": ["https://b"]}));
+        let there = json!({
+            "debug": true, "mtu": 9000, "registry-mirrors": ["https://a", "https://b", "https://theirs"],
+            "log-opts": {"max-size": "1m"}, "labels": ["x=1"], "shutdown-timeout": 7
+        });
+        let merged = merge(there.to_string().as_bytes(), &before, &wanted, false);
+        let merged = merged.unwrap().unwrap();
+        assert_eq!(
+            serde_json::from_slice::<Value>(&merged).unwrap(),
+            json!({
+                "mtu": 9000, "registry-mirrors": ["https://b", "https://theirs"], "shutdown-timeout": 7,
+                "live-restore": true, "log-driver": "json-file",
+                "log-opts": {"max-size": "10m", "max-file": "3"}
+            })
+        );
+        assert_eq!(merge(&merged, &before, &wanted, false), Ok(None));
+    }
 }
