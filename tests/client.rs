@@ -6,6 +6,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -95,6 +96,10 @@ hint: `berth provision web3` tries again, `berth create --resume web3` finishes 
         nix::sys::signal::Signal::SIGKILL,
     )
     .unwrap();
+    let socket = world.file("web1", "docker.sock");
+    eventually("the supervisor is gone", || {
+        UnixStream::connect(&socket).is_err()
+    });
     assert_eq!(world.berth(&["ps", "web1", "-q"]).ok().lines().len(), 2);
 }
 

@@ -205,6 +205,9 @@ impl Record {
             created: Timestamp::now(),
             tls: None,
             origin: Some(origin),
+            // Its disk rests on the image, and no fleet file knows it.
+            template: None,
+            member: None,
             ..self.clone()
         }
     }
