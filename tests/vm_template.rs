@@ -201,7 +201,7 @@ fn a_template_that_is_not_what_it_was_is_not_used() {
     host.berth("rm --yes --all").ok();
 
     // One flipped bit, far inside: with the user's leave it is made anew.
-    let memory = template_folder(&host, &id).join("memory");
+    let memory = template_folder(&host, &id).join("shared-memory");
     let file = fs::File::options()
         .read(true)
         .write(true)
