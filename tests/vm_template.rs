@@ -217,7 +217,7 @@ fn a_template_that_is_not_what_it_was_is_not_used() {
         .arg(&bookworm)
         .ok()
         .says(&format!(
-            "template {id} is not used: its file memory is not what it was"
+            "template {id} is not used: its file shared-memory is not what it was"
         ))
         .says("it is made anew");
     assert_eq!(templates(&host)[0]["clones"], serde_json::json!(["b3"]));
