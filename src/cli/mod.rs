@@ -19,6 +19,7 @@ mod export;
 mod fates;
 mod fleet;
 mod fleet_args;
+mod go_template;
 mod help;
 mod host_key;
 mod image;
@@ -47,7 +48,6 @@ mod suspend;
 mod swarm;
 mod tally;
 mod template;
-mod templates;
 mod up;
 mod upgrade;
 mod url;
@@ -139,7 +139,7 @@ enum Command {
     Mount(mount::Args),
     Swarm(swarm::Args),
     Image(image::Args),
-    Template(templates::Args),
+    Template(template::Args),
     Driver(driver::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -301,7 +301,7 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Engine(args) => engine::run(&berth, args, screen).await,
         Command::Mount(args) => mount::run(&berth, args, screen).await,
         Command::Swarm(args) => swarm::run(&berth, &args, screen).await,
-        Command::Template(args) => templates::run(&berth, args, screen).await,
+        Command::Template(args) => template::run(&berth, args, screen).await,
         Command::Image(args) => image::run(&berth, &args, screen).await,
         Command::Driver(args) => driver::run(&berth, &args, screen).await,
         Command::Doctor(args) => doctor::run(&berth, &args, screen).await,

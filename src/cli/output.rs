@@ -7,7 +7,7 @@ use clap::Args;
 use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;
 
-use super::template::Template;
+use super::go_template::GoTemplate;
 
 /// How a listing is printed.
 #[derive(Debug, Clone, Default, Args)]
@@ -48,7 +48,7 @@ impl Format {
 
 /// Prints each item by a Go-style template.
 pub fn by_template<T: Serialize>(template: &str, items: &[T]) -> Result<()> {
-    let template = Template::parse(template)?;
+    let template = GoTemplate::parse(template)?;
     let mut out = Vec::new();
     for item in items {
         out.push(template.render(&serde_json::to_value(item)?)?);

@@ -1,187 +1,241 @@
-//! The part of Go's text/template that people use with docker's `--format`: fields, `json`, `lower`, `upper`.
-//!
-//! Field names are matched without regard to case and underscores, so that `{{.Name}}` finds `name`.
+//! `berth template`
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
 
 use anyhow::Result;
-use serde_json::Value;
+use clap::{Subcommand, ValueHint};
+use jiff::Timestamp;
+use serde::Serialize;
 
+use super::create::pair;
 use super::error::Usage;
+use super::output::{self, Format};
+use super::progress::{Screen, print_timings};
+use crate::machine::template::{self, Template};
+use crate::machine::{self, Berth, EngineSettings, EngineWish, Request, parse_size, show_size};
 
-/// A parsed template.
-pub struct Template {
-    parts: Vec<Part>,
+/// Freeze booted machines, so that `berth create` clones one in seconds instead of booting
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "A template fits machines of the same image, CPUs, memory, disk, driver and hypervisor. `berth create` \
+                        takes one that fits by itself; `create --cold` never does. Each clone gets randomness, SSH keys, a \
+                        machine id, a host name, an engine id and a network address of its own before it is on its network; \
+                        if that fails, the machine is booted.\n\n\
+                        What clones of one template share: where programs lie in memory (one layout of address space \
+                        randomisation, the kernel's too), and pages of this computer's memory, by whose timing one clone may \
+                        learn what another one reads. Use --cold for machines whose users must not learn of each other.\n\n\
+                        In ~/.config/berth/config.toml:\n  template = \"always\"        create makes a template that is missing, \
+                        then clones [default: \"never\"]\n  template-space = \"10G\"     what templates may take on disk together \
+                        [default: 10G]\n\n\
+                        Examples:\n  berth template build -d qemu\n  berth template build -d qemu --image debian-12 --cpus 1 \
+                        --memory 1G\n  berth create -d qemu web1 web2 web3\n  berth template ls\n  berth template rm 3f2a"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    command: TemplateCommand,
 }
 
-enum Part {
-    Text(String),
-    Field {
-        function: Option<Function>,
-        path: Vec<String>,
+#[derive(Debug, Subcommand)]
+enum TemplateCommand {
+    /// Make the template that machines of this size and image are cloned from, unless it is there
+    Build(BuildArgs),
+    /// List the templates, the one that was used last at the end
+    Ls {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Remove templates that no machine was cloned from
+    Rm {
+        /// Templates, or the beginnings of their names
+        #[arg(required = true, value_name = "TEMPLATE")]
+        templates: Vec<String>,
+    },
+    /// Remove the templates that no machine was cloned from, and what commands left that were killed
+    Prune {
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+
+        /// Keep as much as fits into this, the ones used last
+        #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+        keep: Option<u64>,
     },
 }
 
-#[derive(Clone, Copy)]
-enum Function {
-    Json,
-    Lower,
-    Upper,
+#[derive(Debug, clap::Args)]
+struct BuildArgs {
+    /// The driver that makes it; auto takes the one under which guests run best here
+    #[arg(short, long, env = "BERTH_DRIVER", default_value = machine::AUTO)]
+    driver: String,
+
+    /// Virtual CPUs [default: up to 4 of this computer's]
+    #[arg(long, value_name = "N")]
+    cpus: Option<u32>,
+
+    /// Memory, such as 2G or 512M [default: 2G]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    memory: Option<u64>,
+
+    /// Disk, such as 40G [default: the image's own size]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    disk: Option<u64>,
+
+    /// A name from `berth image ls`, or the path of a disk [default: debian-13-docker]
+    #[arg(long, value_name = "REF", value_hint = ValueHint::FilePath)]
+    image: Option<String>,
+
+    /// A driver option (repeatable); `berth driver ls` lists them
+    #[arg(short = 'o', long = "option", value_name = "KEY=VALUE", value_parser = pair)]
+    options: Vec<(String, String)>,
+
+    /// Show where the time went
+    #[arg(long)]
+    timings: bool,
+
+    /// Print the template as JSON
+    #[arg(long)]
+    json: bool,
 }
 
-impl Template {
-    /// Reads a template.
-    ///
-    /// # Errors
-    /// With what is not understood.
-    pub fn parse(text: &str) -> Result<Self> {
-        let mut parts = Vec::new();
-        let text = text.replace("\\t", "\t").replace("\\n", "\n");
-        let mut rest = text.as_str();
-        while let Some((before, after)) = rest.split_once("{{") {
-            let (action, after) = after
-                .split_once("}}")
-                .ok_or_else(|| Usage("--format: an opening {{ is never closed".into()))?;
-            parts.push(Part::Text(before.to_owned()));
-            parts.push(action_part(action)?);
-            rest = after;
-        }
-        parts.push(Part::Text(rest.to_owned()));
-        Ok(Template { parts })
-    }
+/// A template, as `--json` tells it.
+#[derive(Serialize)]
+struct Listed {
+    id: String,
+    image: String,
+    engine: Option<String>,
+    driver: String,
+    cpus: u32,
+    memory: u64,
+    disk: u64,
+    host: BTreeMap<String, String>,
+    size: u64,
+    created: String,
+    used: String,
+    clones: Vec<String>,
+}
 
-    /// Fills the template in.
-    ///
-    /// # Errors
-    /// If it names a field that is not there.
-    pub fn render(&self, item: &Value) -> Result<String> {
-        let mut out = String::new();
-        for part in &self.parts {
-            match part {
-                Part::Text(text) => out.push_str(text),
-                Part::Field { function, path } => {
-                    let value = find(item, path)?;
-                    out.push_str(&match function {
-                        Some(Function::Json) => value.to_string(),
-                        Some(Function::Lower) => plain(value).to_lowercase(),
-                        Some(Function::Upper) => plain(value).to_uppercase(),
-                        None => plain(value),
-                    });
-                }
+impl Listed {
+    fn of(berth: &Berth, template: &Template) -> Result<Self> {
+        let manifest = &template.manifest;
+        Ok(Listed {
+            id: template.id.clone(),
+            image: manifest.image.clone(),
+            engine: manifest.engine.clone(),
+            driver: manifest.key.driver.clone(),
+            cpus: manifest.key.cpus,
+            memory: manifest.key.memory,
+            disk: manifest.key.disk,
+            host: manifest.key.host.clone(),
+            size: template.size,
+            created: manifest.created.to_string(),
+            used: Timestamp::try_from(template.used)
+                .unwrap_or(manifest.created)
+                .to_string(),
+            clones: template::users(berth, &template.id)?,
+        })
+    }
+}
+
+/// Carries the subcommand out.
+pub async fn run(berth: &Berth, args: Args, screen: &Screen) -> Result<ExitCode> {
+    match args.command {
+        TemplateCommand::Build(args) => build(berth, args, screen).await?,
+        TemplateCommand::Ls { format } => list(berth, &format)?,
+        TemplateCommand::Rm { templates } => {
+            for id in templates {
+                let template = template::find(&berth.home, &id)?;
+                template::remove(berth, &template).await?;
+                output::line(&template.id)?;
             }
         }
-        Ok(out)
+        TemplateCommand::Prune { yes, keep } => {
+            if !yes && !confirmed()? {
+                eprintln!("nothing was removed");
+                return Ok(ExitCode::from(1));
+            }
+            let removed = template::prune(berth, keep.unwrap_or(0)).await?;
+            output::lines(removed.into_iter().map(|template| template.id))?;
+        }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-fn action_part(action: &str) -> Result<Part> {
-    let mut words: Vec<&str> = action.split_whitespace().collect();
-    let function = match words.as_slice() {
-        [name, _] => {
-            let function = match *name {
-                "json" => Function::Json,
-                "lower" => Function::Lower,
-                "upper" => Function::Upper,
-                other => {
-                    let known = "berth knows json, lower and upper";
-                    return Err(Usage(format!("--format: no function {other:?}: {known}")).into());
-                }
-            };
-            words.remove(0);
-            Some(function)
-        }
-        _ => None,
+async fn build(berth: &Berth, args: BuildArgs, screen: &Screen) -> Result<()> {
+    let task = screen.task("template");
+    let request = Request {
+        name: "template".into(),
+        driver: args.driver,
+        cpus: args.cpus,
+        memory: args.memory,
+        disk: args.disk,
+        image: args.image,
+        digest: None,
+        cloud_init: None,
+        engine: EngineWish::parse("docker", machine::DISTRO),
+        engine_named: false,
+        labels: BTreeMap::new(),
+        tls: None,
+        settings: EngineSettings::default(),
+        mounts: Vec::new(),
+        options: args.options.into_iter().collect(),
+        boot_deadline: super::ASK_DEADLINE,
+        cold: true,
     };
-    let path = match words.as_slice() {
-        [path] => path.strip_prefix('.'),
-        _ => None,
-    };
-    let path = path.ok_or_else(|| {
-        Usage(format!(
-            "--format: {{{{{action}}}}} is not understood: write {{{{.Field}}}} or {{{{json .Field}}}}"
-        ))
-    })?;
-    Ok(Part::Field {
-        function,
-        path: path
-            .split('.')
-            .filter(|p| !p.is_empty())
-            .map(str::to_owned)
-            .collect(),
-    })
+    let template = template::build(berth, &request, &*task).await?;
+    let times = task.finish();
+    screen.clear();
+    if args.timings {
+        print_timings(&template.id, &times);
+    }
+    match args.json {
+        true => output::line(&serde_json::to_string_pretty(&Listed::of(
+            berth, &template,
+        )?)?),
+        false => output::line(&template.id),
+    }
 }
 
-fn find<'a>(item: &'a Value, path: &[String]) -> Result<&'a Value> {
-    let mut value = item;
-    for name in path {
-        value = match value {
-            Value::Null => return Ok(value),
-            Value::Object(fields) => {
-                let found = fields.iter().find(|(key, _)| same(key, name));
-                let known = || fields.keys().cloned().collect::<Vec<_>>().join(", ");
-                found.map(|(_, value)| value).ok_or_else(|| {
-                    Usage(format!(
-                        "--format: no field {name:?}: there are {}",
-                        known()
-                    ))
-                })?
+fn list(berth: &Berth, format: &Format) -> Result<()> {
+    let templates = template::list(&berth.home)?;
+    let listed: Result<Vec<Listed>> = templates
+        .iter()
+        .map(|template| Listed::of(berth, template))
+        .collect();
+    format.print(
+        &listed?,
+        |template| template.id.clone(),
+        |templates| {
+            let mut table = output::table([
+                "TEMPLATE", "DRIVER", "IMAGE", "ENGINE", "CPUS", "MEMORY", "SIZE", "USED", "CLONES",
+            ]);
+            for template in templates {
+                table.add_row([
+                    template.id.clone(),
+                    template.driver.clone(),
+                    template.image.clone(),
+                    template.engine.clone().unwrap_or_default(),
+                    template.cpus.to_string(),
+                    show_size(template.memory),
+                    show_size(template.size),
+                    // The day is enough for people.
+                    template.used.chars().take(10).collect(),
+                    template.clones.join(" "),
+                ]);
             }
-            _ => {
-                return Err(
-                    Usage(format!("--format: {name:?} is looked for in a plain value")).into(),
-                );
-            }
-        };
-    }
-    Ok(value)
+            table
+        },
+    )
 }
 
-fn same(key: &str, name: &str) -> bool {
-    let bare = |text: &str| text.replace('_', "").to_ascii_lowercase();
-    bare(key) == bare(name)
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(key, value)| format!("{key}={}", plain(value)))
-            .collect::<Vec<_>>()
-            .join(","),
-        other => other.to_string(),
+fn confirmed() -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Usage("there is no terminal to ask on: say --yes".into()).into());
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn render(template: &str) -> Result<String> {
-        Template::parse(template)?.render(&json!({
-            "name": "web1", "ssh": {"port": 42001}, "labels": {"a": "1", "b": "2"}, "error": null
-        }))
-    }
-
-    #[test]
-    fn templates_read_like_dockers() {
-        assert_eq!(render("{{.Name}}\\t{{.SSH.Port}}").unwrap(), "web1\t42001");
-        assert_eq!(render("{{ upper .name }}!").unwrap(), "WEB1!");
-        assert_eq!(render("{{json .Labels}}").unwrap(), r#"{"a":"1","b":"2"}"#);
-        assert_eq!(render("{{.Labels}}").unwrap(), "a=1,b=2");
-        assert_eq!(render("[{{.Error}}]").unwrap(), "[]");
-    }
-
-    #[test]
-    fn what_is_not_understood_is_said() {
-        for bad in [
-            "{{.Name",
-            "{{.Nope}}",
-            "{{range .X}}",
-            "{{printf .Name}}",
-            "{{.Name.X}}",
-        ] {
-            assert!(render(bad).is_err(), "{bad}");
-        }
-    }
+    eprint!("Remove the templates that no machine was cloned from? [y/N] ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
