@@ -15,7 +15,9 @@ use super::error::Usage;
 use super::output;
 use super::progress::{Screen, Timing, print_timings};
 use super::settings::SettingsArgs;
-use crate::machine::{self, Berth, EngineWish, Mount, Request, TlsWish, check_name, parse_size};
+use crate::machine::{
+    self, Berth, EngineWish, Expiry, MOST_TTL, Mount, Request, TlsWish, check_name, parse_size,
+};
 
 /// Make machines: boot them, install an engine, write a docker context for each
 #[derive(Debug, clap::Args)]
@@ -23,7 +25,7 @@ use crate::machine::{self, Berth, EngineWish, Mount, Request, TlsWish, check_nam
     after_help = "Examples:\n  berth create web1\n  berth create ci1 ci2 ci3 --cpus 4 --memory 8G -l role=ci\n  \
                         berth create bare --image debian-13 --engine none\n  berth create u1 --image ubuntu-24.04 --cloud-init mine.yaml\n  \
                         berth create old1 -d ssh -o host=old1.example.org       adopt a host that runs already\n  \
-                        berth create dev --mount ~/src\n  berth create web1 --resume"
+                        berth create dev --mount ~/src\n  berth create job7 --ephemeral --ttl 30m                 gone by itself\n  berth create web1 --resume"
 )]
 pub struct Args {
     /// Names of the machines; several are made in parallel
@@ -108,6 +110,14 @@ pub struct SpecArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
 
+    /// Remove it by itself after this time, running or not: 45s, 30m, 12h or 7d
+    #[arg(long, value_name = "TIME", value_parser = ttl)]
+    ttl: Option<Duration>,
+
+    /// Remove it by itself as soon as it is off
+    #[arg(long)]
+    ephemeral: bool,
+
     /// Boot it, even if there is a template that it could be cloned from; `berth template --help` has more
     #[arg(long)]
     cold: bool,
@@ -147,6 +157,7 @@ impl SpecArgs {
             options: self.options.iter().cloned().collect::<BTreeMap<_, _>>(),
             boot_deadline: self.boot_deadline(),
             settings: self.settings.settings()?,
+            expiry: Expiry::of(self.ttl, self.ephemeral),
             cold: self.cold,
         })
     }
@@ -212,6 +223,20 @@ pub async fn run(berth: &Berth, args: Args, screen: &Screen) -> Result<ExitCode>
         output::lines(made.into_iter().map(|made| made.name))?;
     }
     Ok(code)
+}
+
+/// Reads a time such as 45s, 30m, 12h or 7d.
+fn ttl(text: &str) -> Result<Duration, String> {
+    let wrong = || "write 45s, 30m, 12h or 7d, a year at most".to_owned();
+    let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 24 * 3600)];
+    let read = units.iter().find_map(|(unit, seconds)| {
+        let count: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        count.checked_mul(*seconds)
+    });
+    match read.map(Duration::from_secs) {
+        Some(ttl) if !ttl.is_zero() && ttl <= MOST_TTL => Ok(ttl),
+        _ => Err(wrong()),
+    }
 }
 
 /// Reads `KEY=VALUE`.

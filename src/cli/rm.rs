@@ -14,10 +14,17 @@ use crate::machine::{self, Berth, check_name};
 
 /// Remove machines with everything that berth made for them
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  berth rm web1\n  berth rm -y -l role=ci")]
+#[command(
+    after_help = "Examples:\n  berth rm web1\n  berth rm -y -l role=ci\n  berth rm --over --all"
+)]
 pub struct Args {
     #[command(flatten)]
     selection: Selection,
+
+    /// Only those that go by themselves (`create --ttl`, `--ephemeral`) and whose time is over; does not ask. Berth does
+    /// so itself, unless this computer was off
+    #[arg(long, conflicts_with = "force")]
+    over: bool,
 
     /// Do not ask
     #[arg(short, long)]
@@ -36,6 +43,9 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
         return Ok(ExitCode::SUCCESS);
     }
     warn_of_swarms(berth, &names)?;
+    if args.over {
+        return remove_those_over(berth, &names, screen).await;
+    }
     if !args.yes && !args.force && !confirmed(berth, &names)? {
         eprintln!("nothing was removed");
         return Ok(ExitCode::from(1));
@@ -46,6 +56,17 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
     .await;
     swarm::forget_gone(berth)?;
     output::lines(done.into_iter().map(|(name, ())| name))?;
+    Ok(code)
+}
+
+async fn remove_those_over(berth: &Berth, names: &[String], screen: &Screen) -> Result<ExitCode> {
+    let (done, code) = each(names, screen, async |name: String, task| {
+        Ok(machine::remove_if_over(berth, &name, &*task).await?)
+    })
+    .await;
+    swarm::forget_gone(berth)?;
+    let gone = done.into_iter().filter(|(_, gone)| *gone);
+    output::lines(gone.map(|(name, _)| name))?;
     Ok(code)
 }
 

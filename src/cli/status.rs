@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::output;
 use crate::fleet::{Selection, select};
-use crate::machine::{Berth, Row, ask_all, show_size};
+use crate::machine::{Berth, Expiry, Row, ask_all, show_size};
 use crate::supervisor::Status;
 
 /// Tell what machines do now: state, engine, endpoint, published ports
@@ -38,6 +38,9 @@ struct Full {
     #[serde(flatten)]
     row: Row,
     supervisor: Option<Status>,
+    /// When it is removed by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expiry: Option<Expiry>,
 }
 
 /// Tells it.
@@ -50,6 +53,7 @@ pub async fn run(berth: &Berth, args: &Args) -> Result<ExitCode> {
         .into_iter()
         .map(|row| Full {
             supervisor: Status::read(&berth.home.machine(&row.name)),
+            expiry: berth.record(&row.name).ok().and_then(|it| it.expiry),
             row,
         })
         .collect();
@@ -102,6 +106,12 @@ fn describe(full: &Full) -> String {
             "ssh",
             format!("{}@{} port {}", ssh.user, ssh.host, ssh.port),
         );
+    }
+    if let Some(expiry) = &full.expiry {
+        let at = expiry.at.map(|at| format!("at {at:.0}"));
+        let off = expiry.when_off.then(|| "as soon as it is off".to_owned());
+        let told: Vec<String> = at.into_iter().chain(off).collect();
+        add("goes", format!("by itself, {}", told.join(" or ")));
     }
     if let Some(status) = &full.supervisor {
         if let Some(trouble) = &status.trouble {

@@ -14,7 +14,7 @@ use super::error::Usage;
 use super::output::{self, Format};
 use super::progress::{Screen, print_timings};
 use crate::machine::template::{self, Template};
-use crate::machine::{self, Berth, EngineSettings, EngineWish, Request, parse_size, show_size};
+use crate::machine::{self, Berth, Request, parse_size, show_size};
 
 /// Freeze booted machines, so that `berth create` clones one in seconds instead of booting
 #[derive(Debug, clap::Args)]
@@ -165,23 +165,14 @@ pub async fn run(berth: &Berth, args: Args, screen: &Screen) -> Result<ExitCode>
 async fn build(berth: &Berth, args: BuildArgs, screen: &Screen) -> Result<()> {
     let task = screen.task("template");
     let request = Request {
-        name: "template".into(),
-        driver: args.driver,
         cpus: args.cpus,
         memory: args.memory,
         disk: args.disk,
         image: args.image,
-        digest: None,
-        cloud_init: None,
-        engine: EngineWish::parse("docker", machine::DISTRO),
-        engine_named: false,
-        labels: BTreeMap::new(),
-        tls: None,
-        settings: EngineSettings::default(),
-        mounts: Vec::new(),
         options: args.options.into_iter().collect(),
         boot_deadline: super::ASK_DEADLINE,
         cold: true,
+        ..Request::plain("template", &args.driver)
     };
     let template = template::build(berth, &request, &*task).await?;
     let times = task.finish();

@@ -13,8 +13,8 @@ use super::journal::{self, Journal};
 use super::mounts::{self, Mount};
 use super::tls::{self, TlsWish};
 use super::{
-    Berth, DISTRO, EngineSettings, EngineWish, Error, ImageRef, Opened, Record, Result, adopt,
-    check_name, choice, clone, identity, image, labels, power, seed, show_size, template,
+    Berth, DISTRO, EngineSettings, EngineWish, Error, Expiry, ImageRef, Opened, Record, Result,
+    adopt, check_name, choice, clone, identity, image, labels, power, seed, show_size, template,
 };
 use crate::store::{self, Lock, create_private_folder};
 
@@ -53,8 +53,36 @@ pub struct Request {
     pub options: BTreeMap<String, String>,
     /// How long the guest may take to answer over SSH.
     pub boot_deadline: Duration,
+    /// When it is removed by itself.
+    pub expiry: Option<Expiry>,
     /// Whether it is booted even if there is a template that it could be cloned from.
     pub cold: bool,
+}
+
+impl Request {
+    /// One that asks for nothing in particular.
+    pub fn plain(name: &str, driver: &str) -> Self {
+        Request {
+            name: name.to_owned(),
+            driver: driver.to_owned(),
+            cpus: None,
+            memory: None,
+            disk: None,
+            image: None,
+            digest: None,
+            cloud_init: None,
+            engine: EngineWish::parse("docker", DISTRO),
+            engine_named: false,
+            labels: BTreeMap::new(),
+            tls: None,
+            settings: EngineSettings::default(),
+            mounts: Vec::new(),
+            options: BTreeMap::new(),
+            boot_deadline: Duration::from_secs(600),
+            expiry: None,
+            cold: false,
+        }
+    }
 }
 
 /// A machine's memory in bytes if none is given.
@@ -219,6 +247,7 @@ pub(super) async fn planned(
     record.tls = request.tls.clone();
     record.settings = request.settings.clone();
     record.mounts = request.mounts.clone();
+    record.expiry = request.expiry.clone();
     let refused = Error::driver(&request.name);
     // First what needs no image: nobody should wait for one only to hear that the memory was mistyped.
     let mut machine = berth.machine_without_image(&record, None);

@@ -44,12 +44,7 @@ pub async fn ensure(opened: &Opened) -> Result<()> {
         .mode(0o600)
         .open(&log)
         .map_err(store::Error::io(&log))?;
-    let mut program = std::env::current_exe().map_err(|e| failed(format!("is not found: {e}")))?;
-    if !program.exists() {
-        // Berth was upgraded while this one ran; on Linux its own file can still be started.
-        program = "/proc/self/exe".into();
-    }
-    let mut command = tokio::process::Command::new(program);
+    let mut command = own_program().map_err(failed)?;
     command
         .args([SUPERVISE, &opened.record.name])
         .current_dir("/")
@@ -73,6 +68,16 @@ pub async fn ensure(opened: &Opened) -> Result<()> {
         "did not start: {}",
         process::last_lines(&last, 5)
     )))
+}
+
+/// This very program; fails with why it is not found.
+pub(super) fn own_program() -> std::result::Result<tokio::process::Command, String> {
+    let mut program = std::env::current_exe().map_err(|error| format!("is not found: {error}"))?;
+    if !program.exists() {
+        // Berth was upgraded while this one ran; on Linux its own file can still be started.
+        program = "/proc/self/exe".into();
+    }
+    Ok(tokio::process::Command::new(program))
 }
 
 /// Whether the machine has a supervisor now.

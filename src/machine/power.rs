@@ -293,11 +293,10 @@ pub(super) async fn publish(
                 endpoint::engine_answers(opened, ENGINE_DEADLINE).await
             })
             .await?;
+    } else if !opened.record.mounts.is_empty() || opened.record.expiry.is_some() {
+        open_endpoint(opened, journal, progress).await?;
     }
     if !opened.record.mounts.is_empty() {
-        if opened.record.installed.is_none() {
-            open_endpoint(opened, journal, progress).await?;
-        }
         let mounting = mounts::bring_up(berth, opened, progress);
         journal.always("mounts", mounting).await?;
     }

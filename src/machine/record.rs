@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::Result;
 use super::clone::Origin;
+use super::expiry::Expiry;
 use super::member::Member;
 use super::mounts::Mount;
 use super::settings::EngineSettings;
@@ -86,6 +87,9 @@ pub struct Record {
     /// The machine that it is a copy of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    /// When it is removed by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiry: Option<Expiry>,
     /// The user's labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -191,6 +195,7 @@ impl Record {
             mounts: Vec::new(),
             member: None,
             origin: None,
+            expiry: None,
             labels: BTreeMap::new(),
             options: spec.options.clone(),
             unknown: Table::new(),
@@ -208,6 +213,7 @@ impl Record {
             // Its disk rests on the image, and no fleet file knows it.
             template: None,
             member: None,
+            expiry: None,
             ..self.clone()
         }
     }
@@ -224,7 +230,7 @@ impl Record {
 
     /// Whether there is something for a supervisor to do.
     pub fn is_supervised(&self) -> bool {
-        self.engine_socket().is_some() || !self.mounts.is_empty()
+        self.engine_socket().is_some() || !self.mounts.is_empty() || self.expiry.is_some()
     }
 
     /// The driver's word on where the machine is reached, with the user that this machine lets in.

@@ -8,8 +8,8 @@ use berth_driver_api::{Progress, Spec};
 use super::journal::Journal;
 use super::tls;
 use super::{Berth, EngineWish, Error, Opened, Record, Result, check_name};
-use super::{adopt, endpoint};
-use crate::store;
+use super::{adopt, endpoint, expiry};
+use crate::store::{self, Lock};
 
 /// Removes the VM, its supervisor, its context and its files. `force` removes even a machine whose record cannot be
 /// read or whose driver cannot be asked; then only what is on this computer's disk goes.
@@ -21,14 +21,42 @@ pub async fn remove(berth: &Berth, name: &str, force: bool, progress: &dyn Progr
     if !berth.home.has_traces(name) {
         return Err(berth.no_such_machine(name));
     }
-    let folder = berth.home.machine(name);
-    let (draft, doomed) = (berth.home.draft(name), berth.home.doomed(name));
     let doing = format!("rm {name}");
     let lock = match berth.lock(name, &doing, |who| progress.note(who)).await {
         // Another berth removed it meanwhile.
         Err(Error::NoSuchMachine { .. }) if force => return Ok(()),
         other => other?,
     };
+    remove_locked(berth, name, force, lock, progress).await
+}
+
+/// Removes a machine if it is one that goes by itself, and its time is over. False if it stays, or is gone already.
+///
+/// # Errors
+/// As [`remove`].
+pub async fn remove_if_over(berth: &Berth, name: &str, progress: &dyn Progress) -> Result<bool> {
+    let doing = format!("rm {name}");
+    let lock = match berth.lock(name, &doing, |who| progress.note(who)).await {
+        Err(Error::NoSuchMachine { .. }) => return Ok(false),
+        other => other?,
+    };
+    match read(berth, name).await? {
+        Some(opened) if expiry::is_over(&opened).await => {}
+        _ => return Ok(false),
+    }
+    remove_locked(berth, name, false, lock, progress).await?;
+    Ok(true)
+}
+
+async fn remove_locked(
+    berth: &Berth,
+    name: &str,
+    force: bool,
+    lock: Lock,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let folder = berth.home.machine(name);
+    let (draft, doomed) = (berth.home.draft(name), berth.home.doomed(name));
     // What a berth left that was killed just before or after there was a machine.
     store::remove_folder(&draft)?;
     store::remove_folder(&doomed)?;

@@ -9,7 +9,7 @@ use super::forward::Forwarder;
 use super::link::Link;
 use super::status::Board;
 use super::{mounts, ports, socket, tls};
-use crate::machine::{Berth, Error, LISTENS, Opened, Result, SUPERVISE};
+use crate::machine::{Berth, Error, LISTENS, Opened, Result, SUPERVISE, remove_by_itself};
 use crate::store::{self, Lock};
 
 /// Supervises machine `name` until its VM stops or SIGTERM comes.
@@ -60,12 +60,20 @@ pub async fn run(berth: &Berth, name: &str) -> Result<()> {
         _ = terminate.recv() => tracing::info!("told to end"),
         () = keep => {}
         () = serve_engine => {}
+        () = time_is_over(&opened) => tracing::info!("the machine's time is over"),
         () = mounts::follow(berth, &opened, link.clone(), board.clone()) => {}
     }
     for file in [path, opened.folder.supervisor_status()] {
         let _ = std::fs::remove_file(file);
     }
-    Ok(())
+    remove_by_itself(&opened).await
+}
+
+async fn time_is_over(opened: &Opened) {
+    match &opened.record.expiry {
+        Some(expiry) => expiry.reached().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Containers' ports are forwarded from machines that berth made. A host that it adopted has an address of its own, at

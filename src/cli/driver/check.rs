@@ -1,6 +1,5 @@
 //! `berth driver check`
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use berth_driver_api::conformance::Case;
 use crate::cli::create::pair;
 use crate::cli::output;
 use crate::cli::progress::Screen;
-use crate::machine::{Berth, EngineSettings, EngineWish, Request, parse_size, try_driver};
+use crate::machine::{Berth, EngineWish, Request, parse_size, try_driver};
 
 /// Try a driver out: whether it keeps what every driver promises, on two machines of its own
 ///
@@ -50,23 +49,14 @@ pub struct Args {
 /// Carries it out.
 pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode> {
     let request = Request {
-        cold: true,
-        name: "driver-check".into(),
-        driver: args.driver.clone(),
-        cpus: None,
         memory: args.memory,
-        disk: None,
         image: args.image.clone(),
-        digest: None,
-        cloud_init: None,
         engine_named: true,
         engine: EngineWish::parse("none", crate::machine::DISTRO),
-        labels: BTreeMap::new(),
-        mounts: Vec::new(),
-        tls: None,
-        settings: EngineSettings::default(),
         options: args.options.iter().cloned().collect(),
         boot_deadline: Duration::from_secs(args.timeout),
+        cold: true,
+        ..Request::plain("driver-check", &args.driver)
     };
     let task = screen.task(&args.driver);
     let told = |case: &Case| {

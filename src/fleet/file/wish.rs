@@ -51,8 +51,6 @@ impl Wish {
     pub fn request(&self, name: &str, boot_deadline: Duration) -> Request {
         let engine = self.engine.clone();
         Request {
-            name: name.to_owned(),
-            driver: self.driver.clone().unwrap_or_else(|| AUTO.to_owned()),
             cpus: self.cpus,
             memory: self.memory,
             disk: self.disk,
@@ -67,7 +65,7 @@ impl Wish {
             mounts: self.mounts.clone(),
             options: self.options.clone(),
             boot_deadline,
-            cold: false,
+            ..Request::plain(name, self.driver.as_deref().unwrap_or(AUTO))
         }
     }
 }
