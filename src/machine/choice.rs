@@ -157,7 +157,7 @@ impl Request {
         let most = info.max_cpus.unwrap_or(u32::MAX);
         Spec {
             cpus: self.cpus.unwrap_or_else(|| default_cpus().min(most)),
-            memory: self.memory.unwrap_or(super::create::MEMORY),
+            memory: self.memory.unwrap_or(super::request::MEMORY),
             disk: self.disk.unwrap_or(0),
             image: None,
             options: self.options.clone(),

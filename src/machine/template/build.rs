@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::guest::settle;
 use super::{Key, Manifest, Policy, Template, doomed, draft, folder, lock, names, prune};
-use crate::machine::create::{planned, settled};
+use crate::machine::request::{planned, settled};
 use crate::machine::{Berth, Error, Record, Request, Result};
 use crate::store::{self, create_private_folder, sockets_of};
 
