@@ -4,15 +4,25 @@
 use std::process::ExitCode;
 
 use berth_driver_api::OptionSpec;
+use clap::CommandFactory;
 use clap::error::ErrorKind;
 
+use super::Cli;
 use super::driver::values;
+use super::groups::grouped;
 use super::output;
 use crate::machine::Berth;
 
 /// Prints it, and tells the exit code.
 pub fn print(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
+    let _ = match error.kind() {
+        // Told anew, now that it is worth sorting the commands.
+        ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let again = grouped(Cli::command()).try_get_matches();
+            again.as_ref().err().unwrap_or(error).print()
+        }
+        _ => error.print(),
+    };
     let args: Vec<String> = std::env::args_os()
         .filter_map(|arg| arg.into_string().ok())
         .collect();

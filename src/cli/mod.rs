@@ -20,6 +20,7 @@ mod fates;
 mod fleet;
 mod fleet_args;
 mod go_template;
+mod groups;
 mod help;
 mod host_key;
 mod image;
