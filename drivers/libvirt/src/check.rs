@@ -11,8 +11,9 @@ use crate::domain::Kind;
 use crate::failure::failed;
 use crate::hypervisor::{Hypervisor, Hypervisors, blocking};
 use crate::network;
-use crate::options::{BootKind, DEFAULT_NETWORK, Network, Settings};
+use crate::options::{DEFAULT_NETWORK, Network, Settings};
 use crate::storage;
+use berth_driver_qemu::boot::BootKind;
 
 /// What QEMU's machine types take without further options.
 const MOST_CPUS: u32 = 255;

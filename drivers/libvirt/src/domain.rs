@@ -6,9 +6,10 @@ use berth_driver_api::{BootImage, Machine, mac};
 use berth_driver_qemu::accel::Accelerator;
 
 use crate::mark::Mark;
-use crate::options::{BootKind, Cpu, Network};
+use crate::options::{Cpu, Network};
 use crate::record::Record;
 use crate::xml::Element;
+use berth_driver_qemu::boot::BootKind;
 
 /// QEMU's arguments in domain XML (libvirt.org/drvqemu.html).
 const QEMU_NAMESPACE: &str = "http://libvirt.org/schemas/domain/qemu/1.0";

@@ -18,12 +18,13 @@ use crate::domain::{self, Files, Kind, Outputs};
 use crate::failure::failed;
 use crate::hypervisor::{Hypervisor, Hypervisors, blocking};
 use crate::names::{CONSOLE, OLD_CONSOLE, READY};
-use crate::options::{BootKind, Cpu, Settings};
+use crate::options::{Cpu, Settings};
 use crate::power::{self, Failure};
 use crate::ready;
 use crate::record::Record;
 use crate::storage::Storage;
 use crate::{check, network, options};
+use berth_driver_qemu::boot::BootKind;
 
 /// How often a port that a stranger took is exchanged.
 const MOST_PORTS: usize = 5;

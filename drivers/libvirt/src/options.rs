@@ -5,19 +5,10 @@ use berth_driver_api::{
     check_options,
 };
 use berth_driver_qemu::accel::Accelerator;
+use berth_driver_qemu::boot::BootKind;
 use serde::{Deserialize, Serialize};
 
 use crate::uri::Uri;
-
-/// How a machine boots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum BootKind {
-    /// QEMU loads the image's kernel.
-    Direct,
-    /// UEFI firmware boots the disk.
-    Efi,
-}
 
 /// What a machine is connected to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

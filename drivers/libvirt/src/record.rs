@@ -4,8 +4,9 @@ use berth_driver_api::record::KeptRecord;
 use berth_driver_qemu::accel::Accelerator;
 use serde::{Deserialize, Serialize};
 
-use crate::options::{BootKind, Network, PoolName};
+use crate::options::{Network, PoolName};
 use crate::uri::Uri;
+use berth_driver_qemu::boot::BootKind;
 
 /// `libvirt.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -5,8 +5,9 @@ use std::path::Path;
 use berth_driver_api::{Error, Execution, Finding, Info, Machine, Probe, Result, process, size};
 
 use crate::accel::{self, Accelerator};
+use crate::boot::BootKind;
 use crate::launch::{no_firmware, program};
-use crate::options::{BootKind, Network, Settings};
+use crate::options::{Network, Settings};
 use crate::{firmware, network, shares};
 
 /// What QEMU's machine types take without further options.

@@ -15,12 +15,13 @@ use qapi::qmp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::boot::BootKind;
 use crate::credentials::{carrier, write};
 use crate::disk;
 use crate::launch;
 use crate::lines::CallError;
 use crate::names::PID_FILE;
-use crate::options::{BootKind, Network};
+use crate::options::Network;
 use crate::qmp::Monitor;
 use crate::record::Record;
 

@@ -4,8 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use berth_driver_api::{Credential, Error, Machine, Result, credentials};
 
+use crate::boot::BootKind;
 use crate::command_line::Carrier;
-use crate::options::BootKind;
 
 /// QEMU's configuration device takes names of 55 bytes, the prefix included.
 const LONGEST_FW_CFG_NAME: usize = 55 - "opt/io.systemd.credentials/".len();

@@ -18,11 +18,12 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::agent::Agent;
+use crate::boot::BootKind;
 use crate::command_line::memory_in_kib;
 use crate::launch::{self, Begin, start_with};
 use crate::lines::{CallError, within};
 use crate::names::{AGENT_SOCKET, DEVICES, MIGRATION_SOCKET, PID_FILE, SHARED_MEMORY};
-use crate::options::{BootKind, Network};
+use crate::options::Network;
 use crate::qmp::Monitor;
 use crate::record::Record;
 use crate::{disk, network, power, ready};

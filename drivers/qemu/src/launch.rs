@@ -16,13 +16,14 @@ use berth_driver_api::running::Running;
 use berth_driver_api::{Error, Machine, Progress, Result, State, credentials, files, process};
 use command_fds::CommandFdExt;
 
+use crate::boot::BootKind;
 use crate::command_line::{Boot, CommandLine, Memory, Netdev, fds};
 use crate::credentials::carrier;
 use crate::lines::CallError;
 use crate::names::{
     AGENT_SOCKET, CONSOLE, LOG, OLD_CONSOLE, PID_FILE, QMP_SOCKET, READY, WATCH_SOCKET,
 };
-use crate::options::{BootKind, Network};
+use crate::options::Network;
 use crate::qmp::Monitor;
 use crate::record::Record;
 use crate::suspend::{self, Frozen};

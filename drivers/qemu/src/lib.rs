@@ -11,6 +11,7 @@
 
 pub mod accel;
 mod agent;
+pub mod boot;
 mod check;
 mod clock;
 mod command_line;
@@ -47,7 +48,8 @@ use berth_driver_api::{
 use tokio::sync::Semaphore;
 
 use accel::{Accelerator, Verdict};
-use options::{BootKind, Network};
+use boot::BootKind;
+use options::Network;
 use record::Record;
 
 /// The user that berth's images let in.

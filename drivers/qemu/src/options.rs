@@ -6,16 +6,7 @@ use berth_driver_api::{
 use serde::{Deserialize, Serialize};
 
 use crate::accel::Accelerator;
-
-/// How a machine boots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum BootKind {
-    /// QEMU loads the image's kernel.
-    Direct,
-    /// UEFI firmware boots the disk.
-    Efi,
-}
+use crate::boot::BootKind;
 
 /// What a machine is connected to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

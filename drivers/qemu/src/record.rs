@@ -4,7 +4,8 @@ use berth_driver_api::record::KeptRecord;
 use serde::{Deserialize, Serialize};
 
 use crate::accel::Accelerator;
-use crate::options::{BootKind, Network};
+use crate::boot::BootKind;
+use crate::options::Network;
 
 /// `qemu.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -11,10 +11,10 @@ use qapi::qmp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::boot::BootKind;
 use crate::launch::{self, Begin};
 use crate::lines::CallError;
 use crate::names::{PID_FILE, QMP_SOCKET, READY};
-use crate::options::BootKind;
 use crate::qmp::Monitor;
 use crate::record::Record;
 use crate::{clock, disk, power, suspend};
