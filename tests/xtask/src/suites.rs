@@ -31,6 +31,13 @@ struct Built {
     executable: Option<PathBuf>,
     manifest_path: Option<PathBuf>,
     target: Option<Target>,
+    profile: Option<Profile>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    /// Whether it is a test, and not a program that tests start.
+    test: bool,
 }
 
 #[derive(Deserialize)]
@@ -85,6 +92,9 @@ fn build(words: &str) -> Result<VecDeque<Suite>> {
     if let Some(messages) = cargo.stdout.take() {
         for line in std::io::BufReader::new(messages).lines() {
             let built: Built = serde_json::from_str(&line?).context("a message of cargo's")?;
+            if !built.profile.is_some_and(|profile| profile.test) {
+                continue;
+            }
             if let (Some(program), Some(manifest), Some(target)) =
                 (built.executable, built.manifest_path, built.target)
             {
