@@ -69,13 +69,18 @@ pub(crate) async fn start(machine: &Machine, progress: &dyn Progress) -> Result<
     launched
 }
 
-/// Mends a machine whose kernel lives; `false` if that has just ended.
+/// Mends a machine whose kernel lives; `false` if that ends, as one does whose start was given up a moment ago.
 async fn runs_on(
     machine: &Machine,
     record: &Record,
     running: &Running,
     progress: &dyn Progress,
 ) -> Result<bool> {
+    tokio::select! {
+        biased;
+        ended = running.ended() => return ended.map(|()| false),
+        () = mconsole::opened(machine, LISTENS) => {}
+    }
     if helper::is_lost(machine, running).await? {
         progress.note("the network helper had ended: another one takes its place");
         helper::replace(machine, record.port, running).await?;

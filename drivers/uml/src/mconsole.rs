@@ -18,6 +18,12 @@ const MAGIC: u32 = 0xcafe_babe;
 const VERSION: u32 = 2;
 const LONGEST_COMMAND: usize = 512;
 
+/// A live kernel answers in a millisecond; one that is stopped or starved is not waited for.
+pub(crate) const SILENT: Duration = Duration::from_millis(1500);
+
+/// Between tries to reach one that has not opened its console yet.
+const AGAIN: Duration = Duration::from_millis(50);
+
 /// Why a command brought no answer.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -67,6 +73,17 @@ pub(crate) async fn ask(
 ) -> Result<String, Failure> {
     let answer = tokio::time::timeout(deadline, exchange(machine, command));
     answer.await.unwrap_or(Err(Failure::Silent))
+}
+
+/// Returns when the kernel has answered, or is silent for longer than one that lives and is not starved; after
+/// `deadline` at the latest.
+pub(crate) async fn opened(machine: &Machine, deadline: Duration) {
+    let tries = async {
+        while let Err(Failure::Closed) = ask(machine, "version", SILENT).await {
+            tokio::time::sleep(AGAIN).await;
+        }
+    };
+    let _ = tokio::time::timeout(deadline, tries).await;
 }
 
 async fn exchange(machine: &Machine, command: &str) -> Result<String, Failure> {

@@ -1,20 +1,15 @@
 //! What a machine does now.
 
-use std::time::Duration;
-
 use berth_driver_api::record::KeptRecord;
 use berth_driver_api::running::Running;
 use berth_driver_api::{Error, Machine, Result, State};
 use nix::sys::statvfs::statvfs;
 
 use crate::group::Group;
-use crate::mconsole::{self, Failure};
+use crate::mconsole::{self, Failure, SILENT};
 use crate::names::PID_FILE;
 use crate::record::Record;
 use crate::{helper, ready};
-
-/// A live kernel answers in a millisecond; one that is stopped or starved is not waited for.
-const DEADLINE: Duration = Duration::from_millis(1500);
 
 /// What a guest's kernel says when the file that holds its disk could not be written.
 const DISK_FAILED: [&str; 3] = [
@@ -46,7 +41,7 @@ pub(crate) async fn ask(machine: &Machine) -> Result<State> {
         ));
     }
     tokio::select! {
-        answer = mconsole::ask(machine, "version", DEADLINE) => translate(machine, answer),
+        answer = mconsole::ask(machine, "version", SILENT) => translate(machine, answer),
         ended = running.ended() => {
             ended?;
             Ok(State::Stopped)
