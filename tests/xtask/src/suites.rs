@@ -16,8 +16,11 @@ use crate::parts::cargo;
 /// How much of a failed program's output is told again at the end, in bytes.
 const TOLD_AGAIN: usize = 20_000;
 
+/// How many tests are tried again at most: where more fail, the computer is not why.
+const TRIED_AGAIN: usize = 3;
+
 /// One test program.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Suite {
     name: String,
     program: PathBuf,
@@ -45,37 +48,75 @@ struct Target {
     name: String,
 }
 
-/// Builds the test programs that `words` of `cargo test` choose and runs them with `arguments`, `at_once` at a time, each
-/// prepared by `prepare`.
+/// How a choice of test programs is run.
+pub struct Way<'a> {
+    /// What each is told.
+    pub arguments: &'a [&'a str],
+    /// How many run at once.
+    pub at_once: usize,
+    /// Whether the few tests that fail are tried once more when nothing runs beside them, which is told.
+    pub again: bool,
+}
+
+/// A program that failed.
+struct Failure {
+    suite: Suite,
+    /// Its tests that failed; none if it ended before it named them.
+    tests: Vec<String>,
+    words: String,
+}
+
+/// Builds the test programs that `words` of `cargo test` choose and runs them, each prepared by `prepare`.
 ///
 /// # Errors
 /// If they cannot be built, or with the output of those that failed.
-pub fn run(
-    words: &str,
-    arguments: &[&str],
-    at_once: usize,
-    prepare: impl Fn(&mut Command) + Sync,
-) -> Result<()> {
+pub fn run(words: &str, way: &Way, prepare: impl Fn(&mut Command) + Sync) -> Result<()> {
     let queue = Mutex::new(build(words)?);
     let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for _ in 0..at_once {
+        for _ in 0..way.at_once {
             scope.spawn(|| {
                 loop {
                     let next = lock(&queue).pop_front();
                     let Some(suite) = next else { break };
-                    if let Err(error) = suite.run(arguments, &prepare) {
-                        lock(&failed).push(format!("{}: {error:#}", suite.name));
+                    if let Err(failure) = suite.run(way.arguments, &prepare) {
+                        lock(&failed).push(failure);
                     }
                 }
             });
         }
     });
-    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let count: usize = failed.iter().map(|f| f.tests.len().max(1)).sum();
+    if way.again && (1..=TRIED_AGAIN).contains(&count) {
+        let again = |failure: &Failure| try_again(failure, way.arguments, &prepare);
+        failed.retain(|failure| !again(failure));
+    }
     if failed.is_empty() {
         return Ok(());
     }
-    bail!("{} failed\n\n{}", failed.len(), failed.join("\n\n"))
+    let words: Vec<_> = failed.iter().map(|failure| &*failure.words).collect();
+    bail!("{} failed\n\n{}", failed.len(), words.join("\n\n"))
+}
+
+/// True if all that failed passes now, which is told with how it failed: a test that does so often is to be mended.
+fn try_again(failure: &Failure, arguments: &[&str], prepare: &impl Fn(&mut Command)) -> bool {
+    let tests = failure.tests.iter().map(String::as_str);
+    let arguments: Vec<&str> = arguments
+        .iter()
+        .copied()
+        .chain(["--exact"])
+        .chain(tests)
+        .collect();
+    let passed = !failure.tests.is_empty() && failure.suite.run(&arguments, prepare).is_ok();
+    if passed {
+        let tests = failure.tests.join(", ");
+        println!(
+            "\n--- passed when tried again: {tests}; at first:\n{}",
+            failure.words
+        );
+    }
+    passed
 }
 
 fn build(words: &str) -> Result<VecDeque<Suite>> {
@@ -116,7 +157,7 @@ fn build(words: &str) -> Result<VecDeque<Suite>> {
 }
 
 impl Suite {
-    fn run(&self, arguments: &[&str], prepare: &impl Fn(&mut Command)) -> Result<()> {
+    fn run(&self, arguments: &[&str], prepare: &impl Fn(&mut Command)) -> Result<(), Failure> {
         let begun = Instant::now();
         let mut command = Command::new(&self.program);
         command
@@ -125,9 +166,14 @@ impl Suite {
             .env("CARGO_MANIFEST_DIR", &self.folder)
             .stdin(Stdio::null());
         prepare(&mut command);
+        let failed = |how: &str, text: &str| Failure {
+            suite: self.clone(),
+            tests: failed_tests(text),
+            words: format!("{}: {how}\n{}", self.name, last(text, TOLD_AGAIN)),
+        };
         let out = command
             .output()
-            .with_context(|| self.program.display().to_string())?;
+            .map_err(|error| failed(&format!("{}: {error}", self.program.display()), ""))?;
         let mut text = String::from_utf8_lossy(&out.stdout).into_owned();
         text.push_str(&String::from_utf8_lossy(&out.stderr));
         let time = begun.elapsed().as_secs_f64();
@@ -135,11 +181,20 @@ impl Suite {
         let mut told = String::new();
         let _ = write!(told, "\n--- {}: {time:.1} s\n{}\n", self.name, text.trim());
         print!("{told}");
-        if out.status.success() {
-            return Ok(());
+        match out.status.success() {
+            true => Ok(()),
+            false => Err(failed(&out.status.to_string(), &text)),
         }
-        bail!("{}\n{}", out.status, last(&text, TOLD_AGAIN))
     }
+}
+
+/// The tests that a test program lists after the last line `failures:`.
+fn failed_tests(text: &str) -> Vec<String> {
+    let Some((_, list)) = text.rsplit_once("\nfailures:\n") else {
+        return Vec::new();
+    };
+    let names = list.lines().map_while(|line| line.strip_prefix("    "));
+    names.map(str::to_owned).collect()
 }
 
 /// The last `most` bytes of `text` at most, from the beginning of a line.
@@ -159,6 +214,14 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_tests_that_failed_are_those_listed_last() {
+        let text = "test a ... ok\ntest b ... FAILED\n\nfailures:\n\n---- b stdout ----\nno\n\n\nfailures:\n    b\n    c::d\n\n\
+                    test result: FAILED. 1 passed; 2 failed\n";
+        assert_eq!(failed_tests(text), ["b", "c::d"]);
+        assert!(failed_tests("error: it was killed\n").is_empty());
+    }
 
     #[test]
     fn only_whole_lines_at_the_end_are_told_again() {

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::parts::{Parts, cargo, succeed};
 use crate::setup::{self, Cache};
-use crate::suites;
+use crate::suites::{self, Way};
 
 /// What the tests with VMs are made of; the first one is what `berth up` takes.
 const IMAGES: &str = "debian-13-docker debian-13 debian-12 uml-kernel";
@@ -58,7 +58,12 @@ fn test(parts: &mut Parts, quick: bool) {
         return;
     }
     parts.part("units and the whole program", || {
-        suites::run("--workspace --lib --bins --tests", &[], 1, |_| ())?;
+        let one_by_one = Way {
+            arguments: &[],
+            at_once: 1,
+            again: false,
+        };
+        suites::run("--workspace --lib --bins --tests", &one_by_one, |_| ())?;
         succeed(&mut cargo("test --workspace --doc"))
     });
     if quick {
@@ -82,14 +87,15 @@ fn test(parts: &mut Parts, quick: bool) {
     });
     if built && libvirt {
         parts.part("the whole program with VMs", || {
-            suites::run(
-                "--test vm_*",
-                &["--ignored", "--test-threads=1", "--show-output"],
-                VM_TESTS_AT_ONCE,
-                |tests| {
-                    cache.tell(tests);
-                },
-            )
+            let with_vms = Way {
+                arguments: &["--ignored", "--test-threads=1", "--show-output"],
+                at_once: VM_TESTS_AT_ONCE,
+                // Emulated guests meet an emulator's own errors too (QEMU's issue 1921).
+                again: true,
+            };
+            suites::run("--test vm_*", &with_vms, |tests| {
+                cache.tell(tests);
+            })
         });
     }
 }
