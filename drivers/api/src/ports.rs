@@ -15,7 +15,9 @@ use uuid::Uuid;
 use crate::{Error, Result};
 
 /// The ports that machines get their SSH address from, unless `BERTH_PORTS=FIRST-LAST` says otherwise.
-pub const DEFAULT_RANGE: (u16, u16) = (42000, 46999);
+/// Systems give connections that go out ports from 32768 (Linux, `ip_local_port_range`) or 49152 (macOS, RFC 6335) on:
+/// one of those could be in use just when its machine starts.
+pub const DEFAULT_RANGE: (u16, u16) = (28000, 31999);
 
 /// The environment variable that changes the range.
 pub const RANGE_VARIABLE: &str = "BERTH_PORTS";
@@ -169,7 +171,7 @@ fn parse_range(range: &str) -> Result<(u16, u16)> {
         .ok_or_else(|| Error::InvalidOption {
             option: RANGE_VARIABLE.into(),
             value: range.into(),
-            reason: "is not a range of ports such as 42000-42999".into(),
+            reason: "is not a range of ports such as 28000-28999".into(),
         })
 }
 
@@ -213,7 +215,7 @@ mod tests {
 
     #[test]
     fn ranges_are_checked() {
-        assert!(parse_range("42000-42001").is_ok());
+        assert!(parse_range("28000-28001").is_ok());
         for bad in ["", "1", "2-1", "0-5", "a-b", "1-70000"] {
             assert!(parse_range(bad).is_err(), "{bad}");
         }
