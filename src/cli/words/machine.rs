@@ -1,6 +1,6 @@
 //! What went wrong with a machine.
 
-use berth_driver_api::Error as DriverError;
+use berth_driver_api::{Error as DriverError, State};
 
 use super::{
     FAILED, NOT_FOUND, USAGE, WRONG_STATE, Words, hinted, of_context, of_driver, of_image,
@@ -51,6 +51,10 @@ pub(super) fn of_machine(error: &Error) -> Words {
         ),
         Error::CaBusy => hinted(WRONG_STATE, "wait for it, or end that process"),
         Error::Certificate(_) | Error::Secret(_) => plain(FAILED),
+        Error::NotRunning { name, state } if *state == State::Unreachable => hinted(
+            WRONG_STATE,
+            &format!("`berth status {name}` tells why; a host of your own has to be reached first"),
+        ),
         Error::NotRunning { name, .. } => {
             hinted(WRONG_STATE, &format!("`berth start {name}` starts it"))
         }
