@@ -1,5 +1,7 @@
 //! Pointing this computer's clients at a machine: docker's context, podman's connection.
 
+use uuid::Uuid;
+
 use super::tls::{self, Files};
 use super::{Berth, Record, Result, check_name};
 use crate::context::docker::{Endpoint, TlsFiles};
@@ -74,7 +76,20 @@ impl Berth {
     /// # Errors
     /// [`crate::context::Error::Foreign`].
     pub(super) fn check_contexts_free(&self, name: &str, engine: &str) -> Result<()> {
-        self.docker.check_free(name, None)?;
+        self.check_contexts_free_for(None, name, engine)
+    }
+
+    /// As [`Berth::check_contexts_free`], for a machine that may have one already.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn check_contexts_free_for(
+        &self,
+        machine: Option<Uuid>,
+        name: &str,
+        engine: &str,
+    ) -> Result<()> {
+        self.docker.check_free(name, machine)?;
         if engine == PODMAN {
             let socket = self.home.machine(name).engine_socket();
             self.podman.check_free(name, &socket)?;

@@ -139,9 +139,8 @@ pub(super) fn first_credentials(
     let machine_id = record.id.simple();
     let mut more = format!(
         "f+ /etc/machine-id 0444 root root - {machine_id}\\n\n\
-         f+ /root/.ssh/authorized_keys2 0600 root root - {}\\n\n\
-         r /var/lib/systemd/random-seed\n",
-        key.trim()
+         {}r /var/lib/systemd/random-seed\n",
+        identity::lets_in(key)
     );
     if record.engine.kind == "docker" {
         more += &format!(
@@ -149,15 +148,7 @@ pub(super) fn first_credentials(
             record.id
         );
     }
-    plain
-        .into_iter()
-        .map(|mut credential| {
-            if credential.name == "tmpfiles.extra" {
-                credential.value.extend(more.bytes());
-            }
-            credential
-        })
-        .collect()
+    identity::with_lines(plain, &more)
 }
 
 /// Takes from the copy's guest what the boot left of the original, and has later boots leave it alone.

@@ -11,7 +11,7 @@ use super::journal::{self, Journal};
 use super::request::{Request, check_request, planned, settled};
 use super::tls;
 use super::{
-    Berth, DISTRO, Error, Opened, Record, Result, adopt, clone, identity, image, power, seed,
+    Berth, DISTRO, Error, Opened, Record, Result, adopt, clone, identity, image, lost, power, seed,
     template,
 };
 use crate::store::{self, Lock, create_private_folder};
@@ -179,6 +179,15 @@ pub(super) async fn carry_out(
                 Some(cloud_init) if !cloud_init.credentials => Vec::new(),
                 _ => identity::credentials(&opened.folder, &name)?,
             };
+            if opened.record.recovered.is_some() {
+                lost::power_off(&opened, boot_deadline, progress).await?;
+                let key = identity::public_key(&opened.folder)?;
+                let credentials = lost::credentials(credentials, &key);
+                let made = opened
+                    .driver
+                    .create(&opened.machine, &credentials, progress);
+                return made.await.map_err(Error::driver(&name));
+            }
             let Some(origin) = &opened.record.origin else {
                 let created = opened
                     .driver
@@ -190,6 +199,7 @@ pub(super) async fn carry_out(
             clone::copy_disk(berth, origin, &opened.machine, &credentials, progress).await
         })
         .await?;
+    lost::keep_note(&opened, progress).await;
     if opened.record.tls.is_some() {
         journal
             .once("tls", tls::prepare(berth, &mut opened.record))
@@ -202,10 +212,12 @@ pub(super) async fn carry_out(
     let until = power::power_on(&opened, &mut journal, boot_deadline, progress).await?;
     // Not before the end where the engine is still to be installed, and a user to be let in to its group.
     let copy = opened.record.origin.is_some();
+    // Its engine is the one that it had.
+    let as_it_was = opened.record.recovered.is_some() && opened.record.installed.is_some();
     if !copy && opened.record.engine_socket().is_some() && opened.record.cloud_init.is_none() {
         power::open_endpoint(&opened, &mut journal, progress).await?;
     }
-    if !copy && take_ready_made(berth, &mut opened, &mut journal, progress).await? {
+    if !copy && !as_it_was && take_ready_made(berth, &mut opened, &mut journal, progress).await? {
         handed_over(&opened);
     } else {
         let session =
@@ -221,15 +233,17 @@ pub(super) async fn carry_out(
         }
         // What an image or a computer brought is not replaced by what is only the default.
         let replace = opened.record.engine.channel != DISTRO;
-        install_engine(
-            berth,
-            &mut opened,
-            &session,
-            replace,
-            &mut journal,
-            progress,
-        )
-        .await?;
+        if !as_it_was {
+            install_engine(
+                berth,
+                &mut opened,
+                &session,
+                replace,
+                &mut journal,
+                progress,
+            )
+            .await?;
+        }
         session.disconnect().await;
     }
     finish(berth, opened, journal, progress).await

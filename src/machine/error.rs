@@ -58,6 +58,22 @@ pub enum Error {
         /// That process, if it is known.
         holder: Option<Holder>,
     },
+    /// A machine that is up cannot be adopted as it is.
+    #[error("machine {name} is {state}, and its guest takes berth's new key when it boots")]
+    MustReboot {
+        /// Which machine.
+        name: String,
+        /// What it does.
+        state: berth_driver_api::State,
+    },
+    /// A machine that a hypervisor has cannot be adopted.
+    #[error("machine {name} cannot be adopted: {reason}")]
+    NotAdoptable {
+        /// Which machine.
+        name: String,
+        /// What is in the way.
+        reason: String,
+    },
     /// There is no such driver.
     #[error("there is no driver {name}")]
     NoSuchDriver {

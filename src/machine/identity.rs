@@ -87,6 +87,27 @@ pub fn credentials(folder: &MachineFolder, name: &str) -> Result<Vec<Credential>
     ])
 }
 
+/// The line of tmpfiles.d(5) by which a guest that knows others lets `key` in from its next boot on.
+pub fn lets_in(key: &str) -> String {
+    format!(
+        "f+ /root/.ssh/authorized_keys2 0600 root root - {}\\n\n",
+        key.trim()
+    )
+}
+
+/// Credentials with more lines of tmpfiles.d(5) for the guest.
+pub fn with_lines(credentials: Vec<Credential>, lines: &str) -> Vec<Credential> {
+    credentials
+        .into_iter()
+        .map(|mut credential| {
+            if credential.name == "tmpfiles.extra" {
+                credential.value.extend(lines.bytes());
+            }
+            credential
+        })
+        .collect()
+}
+
 /// The key that the machine lets in, as a line of authorized_keys.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ use berth_provision::ssh::Session;
 
 use super::journal::{self, Journal};
 use super::{Berth, Error, Opened, Result};
-use super::{adopt, endpoint, greeting, mounts, suspend};
+use super::{adopt, endpoint, greeting, lost, mounts, suspend};
 use crate::context::ssh_config;
 use crate::store::{self, Lock};
 
@@ -282,6 +282,7 @@ pub(super) async fn publish(
     progress: &dyn Progress,
 ) -> Result<()> {
     write_ssh_config(opened).await?;
+    lost::keep_note(opened, progress).await;
     if opened.record.installed.is_some() {
         open_endpoint(opened, journal, progress).await?;
         journal

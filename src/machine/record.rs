@@ -90,6 +90,9 @@ pub struct Record {
     /// When it is removed by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiry: Option<Expiry>,
+    /// When it was found again at its hypervisor, its record here having been lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<Timestamp>,
     /// The user's labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -196,6 +199,7 @@ impl Record {
             member: None,
             origin: None,
             expiry: None,
+            recovered: None,
             labels: BTreeMap::new(),
             options: spec.options.clone(),
             unknown: Table::new(),
@@ -214,6 +218,7 @@ impl Record {
             template: None,
             member: None,
             expiry: None,
+            recovered: None,
             ..self.clone()
         }
     }

@@ -70,6 +70,8 @@ fn a_machine_of_a_users_own_libvirt() {
     assert!(listed.contains("\"state\": \"running\""), "{listed}");
     user("docker --context web version").ok();
 
+    found_again(&session);
+
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
     let port = listed[0]["ssh"]["port"].as_u64().unwrap() as u16;
     user("$BERTH rm --yes web").ok();
@@ -78,6 +80,47 @@ fn a_machine_of_a_users_own_libvirt() {
     TcpListener::bind(("127.0.0.1", port)).unwrap();
     user("virsh -q undefine foreign").ok();
     session.finish();
+}
+
+/// Loses all that berth knows of the machine while it runs, and takes it over again: its disk is what it was.
+fn found_again(session: &Session) {
+    let user = |line: &str| session.user(line);
+    user("$BERTH ssh web -- 'echo kept > /root/note'").ok();
+    let known_hosts = "cat home/.local/share/berth/machines/web/known_hosts";
+    let before = user(known_hosts).text();
+    let supervisor = session.host.machine("web").join("supervisor.json");
+    let supervisor: serde_json::Value =
+        serde_json::from_slice(&fs::read(supervisor).unwrap()).unwrap();
+    user(&format!("kill {}", supervisor["pid"])).ok();
+    user("rm -r home/.local/share/berth/machines home/.local/share/berth/ports").ok();
+    assert_eq!(user("$BERTH ls -q").text(), "");
+
+    let found = user("$BERTH driver adopt libvirt --json").ok().stdout;
+    let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+    assert_eq!(found.as_array().unwrap().len(), 1, "{found}");
+    assert_eq!(found[0]["name"], "web");
+    assert_eq!(found[0]["obstacle"], serde_json::Value::Null);
+    for no in ["foreign", "berth-foreign"] {
+        user(&format!("$BERTH driver adopt libvirt {no}")).exits(3);
+    }
+    user("$BERTH driver adopt libvirt web")
+        .exits(4)
+        .says("say --restart");
+    assert_eq!(user("$BERTH ls -q").text(), "");
+
+    let adopted = user("$BERTH driver adopt libvirt --all --restart --timings")
+        .deadline(BOOT)
+        .ok();
+    println!("{}", adopted.stderr);
+    assert_eq!(adopted.stdout.trim(), "web");
+    assert_eq!(user("$BERTH ssh web -- cat /root/note").text(), "kept");
+    assert_eq!(
+        user("docker --context web run --rm bb echo hello").text(),
+        "hello"
+    );
+    assert_ne!(user(known_hosts).text(), before);
+    assert_eq!(user("$BERTH driver adopt libvirt --json").text(), "[]");
+    assert_eq!(session.domains(), ["berth-web", "foreign"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! [`check`] is for whoever writes a driver; `berth driver check NAME` runs it on any, in process or not.
 
+mod found;
 mod kept;
 
 use std::future::Future;
@@ -59,6 +60,7 @@ pub async fn check(
     };
     trial.before(one).await;
     if driver.info().capabilities.power {
+        trial.found_again(one).await;
         trial.life(one).await;
         trial.given_up(one).await;
         trial.two_at_once(one, two).await;

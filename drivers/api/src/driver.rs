@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Access, DiskFormat, Error, Machine, Progress, Result, Snapshot};
+use crate::{Access, DiskFormat, Error, Found, Machine, Progress, Result, Snapshot};
 
 /// Makes and drives machines on one kind of hypervisor.
 #[async_trait]
@@ -125,6 +125,19 @@ pub trait Driver: Send + Sync {
         Err(self.never("copy machines"))
     }
 
+    /// Keeps `note` with the machine at the hypervisor, in place of an earlier one, for [`Driver::found`] to find when all
+    /// files on this computer are lost. It holds no secrets, and no more than [`crate::LONGEST_NOTE`] bytes. Capability
+    /// `adopt`.
+    async fn keep_note(&self, _machine: &Machine, _note: &str) -> Result<()> {
+        Err(self.never("find machines again"))
+    }
+
+    /// The machines of berth's that a hypervisor has, whichever berth made them, and nobody else's. `options` are those
+    /// that say which hypervisor, as for a new machine. Changes nothing. Capability `adopt`.
+    async fn found(&self, _options: &BTreeMap<String, String>) -> Result<Vec<Found>> {
+        Err(self.never("find machines again"))
+    }
+
     /// The error for what the driver never does.
     fn never(&self, what: &str) -> Error {
         Error::Unsupported {
@@ -223,6 +236,8 @@ pub struct Capabilities {
     /// protocol has no words for it.
     #[serde(skip)]
     pub freeze: bool,
+    /// Machines are found again whose files on this computer are lost.
+    pub adopt: bool,
     /// CPUs, memory or disk can be changed later.
     pub resize: bool,
     /// Port forwards without SSH.

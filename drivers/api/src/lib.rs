@@ -17,6 +17,7 @@ mod driver;
 mod error;
 pub mod files;
 pub mod footprint;
+mod found;
 mod machine;
 pub mod plugin;
 pub mod ports;
@@ -34,6 +35,7 @@ pub use driver::{
     OptionSpec, Probe, State, check_options, nearest,
 };
 pub use error::{Error, Result};
+pub use found::{Found, LONGEST_NOTE};
 pub use machine::{BootImage, DiskFormat, DriverKernel, Machine, Share, Spec, mac};
 pub use progress::{Progress, Silent};
 pub use snapshot::Snapshot;

@@ -24,9 +24,25 @@ pub trait KeptRecord: Serialize + DeserializeOwned {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io(file)(error)),
         };
-        toml::from_str(&text)
-            .map(Some)
-            .map_err(|error| Error::failed(format!("reading {}", file.display()), error))
+        Self::read(&text).map(Some)
+    }
+
+    /// Reads what a record's file has in it.
+    ///
+    /// # Errors
+    /// If it is none.
+    fn read(text: &str) -> Result<Self> {
+        toml::from_str(text)
+            .map_err(|error| Error::failed(format!("reading {}", Self::FILE), error))
+    }
+
+    /// What the record's file has in it.
+    ///
+    /// # Errors
+    /// If it cannot be written as TOML.
+    fn text(&self) -> Result<String> {
+        toml::to_string(self)
+            .map_err(|error| Error::failed(format!("writing {}", Self::FILE), error))
     }
 
     /// The record of a machine that was created.
@@ -43,8 +59,6 @@ pub trait KeptRecord: Serialize + DeserializeOwned {
     /// If the file cannot be written.
     fn save(&self, machine: &Machine) -> Result<()> {
         let file = machine.file(Self::FILE);
-        let text = toml::to_string(self)
-            .map_err(|error| Error::failed(format!("writing {}", file.display()), error))?;
-        files::write(&file, text.as_bytes())
+        files::write(&file, self.text()?.as_bytes())
     }
 }

@@ -68,12 +68,13 @@ pub(crate) enum Kind {
     Test,
 }
 
-/// The whole domain.
+/// The whole domain; `note` is what berth wants to be told again.
 pub(crate) fn describe(
     machine: &Machine,
     image: &BootImage,
     record: &Record,
     files: &Files,
+    note: Option<String>,
     kind: Kind,
 ) -> Element {
     let domain = Domain {
@@ -81,6 +82,7 @@ pub(crate) fn describe(
         image,
         record,
         files,
+        mark: Mark::of(machine, record, note),
         x86: image.arch == "x86_64",
     };
     match kind {
@@ -94,6 +96,7 @@ struct Domain<'a> {
     image: &'a BootImage,
     record: &'a Record,
     files: &'a Files,
+    mark: Mark,
     x86: bool,
 }
 
@@ -137,7 +140,7 @@ impl Domain<'_> {
             .child(Element::new("name").text(name(machine)))
             .child(Element::new("uuid").text(machine.id))
             .child(Element::new("title").text(format_args!("berth machine {}", machine.name)))
-            .child(Element::new("metadata").child(Mark::of(machine).element()))
+            .child(Element::new("metadata").child(self.mark.element()))
             .child(Element::new("memory").with("unit", "KiB").text(memory))
             .child(Element::new("vcpu").text(machine.spec.cpus))
     }

@@ -1,5 +1,6 @@
 //! The driver: what berth asks, in terms of a hypervisor's domains, volumes and networks.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +9,8 @@ use async_trait::async_trait;
 use berth_driver_api::ports::Ports;
 use berth_driver_api::record::KeptRecord;
 use berth_driver_api::{
-    Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Result, State, credentials,
-    files,
+    Address, Credential, Driver, Error, Found, Info, Machine, Probe, Progress, Result, State,
+    check_options, credentials, files,
 };
 use berth_driver_qemu::accel::{Accelerator, Verdict};
 use virt::domain::Domain;
@@ -23,7 +24,7 @@ use crate::power::{self, Failure};
 use crate::ready;
 use crate::record::Record;
 use crate::storage::Storage;
-use crate::{check, network, options};
+use crate::{check, found, network, options};
 use berth_driver_qemu::boot::BootKind;
 
 /// How often a port that a stranger took is exchanged.
@@ -120,7 +121,7 @@ async fn define(
     progress: &dyn Progress,
 ) -> Result<Domain> {
     // Before anything else: a domain of another's with this id is not replaced.
-    hypervisor.domain(machine)?;
+    let note = found::note(hypervisor, machine)?;
     let storage = Storage::open(hypervisor, &record.pool)?;
     let (image, disk) = storage.disk(machine, progress).await?;
     let direct = record.boot == BootKind::Direct;
@@ -141,7 +142,14 @@ async fn define(
             ready: machine.file(READY),
         }),
     };
-    let xml = domain::describe(machine, machine.image()?, record, &files, hypervisor.kind());
+    let xml = domain::describe(
+        machine,
+        machine.image()?,
+        record,
+        &files,
+        note,
+        hypervisor.kind(),
+    );
     blocking(|| Domain::define_xml(&hypervisor.connection, &xml.to_string()))
         .map_err(failed("defining the machine's domain"))
 }
@@ -169,7 +177,14 @@ impl Driver for Libvirt {
         let settings = check::machine(&self.hypervisors, machine, &self.info)?;
         // A create that goes on where another one stopped keeps what that one decided.
         let record = match Record::load(machine)? {
-            Some(record) => record,
+            Some(mut record) => {
+                // One that was found again has none on this computer.
+                if record.network.is_loopback() && record.port.is_none() {
+                    record.port = Some(Ports::open(&machine.ports)?.lease(machine.id)?);
+                    record.save(machine)?;
+                }
+                record
+            }
             None => {
                 let record = self.decide(machine, &settings, progress).await?;
                 record.save(machine)?;
@@ -274,6 +289,18 @@ impl Driver for Libvirt {
     async fn wait_stopped(&self, machine: &Machine) -> Result<Option<String>> {
         let record = Record::existing(machine)?;
         ready::stopped(&self.hypervisors, machine, &record).await
+    }
+
+    async fn keep_note(&self, machine: &Machine, note: &str) -> Result<()> {
+        let (_, hypervisor) = self.open(machine)?;
+        found::keep_note(&hypervisor, machine, note)
+    }
+
+    async fn found(&self, options: &BTreeMap<String, String>) -> Result<Vec<Found>> {
+        check_options(&self.info, options)?;
+        let uri = options::uri(options)?;
+        let hypervisor = self.hypervisors.get(uri.as_ref())?;
+        found::all(&hypervisor)
     }
 
     fn console(&self, machine: &Machine) -> Option<PathBuf> {

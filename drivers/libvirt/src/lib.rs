@@ -32,6 +32,8 @@ mod driver;
 #[cfg(feature = "libvirt")]
 mod failure;
 #[cfg(feature = "libvirt")]
+mod found;
+#[cfg(feature = "libvirt")]
 mod hypervisor;
 #[cfg(feature = "libvirt")]
 mod names;

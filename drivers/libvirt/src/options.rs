@@ -1,5 +1,7 @@
 //! The driver's options, and what they and the image come to for a machine.
 
+use std::collections::BTreeMap;
+
 use berth_driver_api::{
     Capabilities, DiskFormat, Error, Info, Machine, Needs, OptionKind, OptionSpec, Result,
     check_options,
@@ -136,6 +138,7 @@ pub(crate) fn info() -> Info {
             seed: true,
             power: true,
             console: true,
+            adopt: true,
             ..Capabilities::default()
         },
         // Uploaded as it is, and without the holes of a raw disk.
@@ -198,6 +201,21 @@ pub(crate) fn info() -> Info {
     }
 }
 
+/// The hypervisor that is asked for; `None`: libvirt's own choice.
+///
+/// # Errors
+/// If it is no URI of one.
+pub(crate) fn uri(options: &BTreeMap<String, String>) -> Result<Option<Uri>> {
+    let read = |text: &String| {
+        Uri::try_from(text.clone()).map_err(|reason| Error::InvalidOption {
+            option: "uri".into(),
+            value: text.clone(),
+            reason,
+        })
+    };
+    options.get("uri").map(read).transpose()
+}
+
 impl Settings {
     /// Reads and checks a machine's options.
     pub(crate) fn of(machine: &Machine, info: &Info) -> Result<Settings> {
@@ -208,12 +226,7 @@ impl Settings {
             value: spec.option(option, "").into(),
             reason,
         };
-        let uri = match spec.options.get("uri") {
-            Some(text) => {
-                Some(Uri::try_from(text.clone()).map_err(|reason| refuse("uri", reason))?)
-            }
-            None => None,
-        };
+        let uri = uri(&spec.options)?;
         let pool = PoolName::try_from(spec.option("pool", DEFAULT_POOL).to_owned())
             .map_err(|reason| refuse("pool", reason))?;
         let network = match spec.option("network", "auto") {

@@ -1,5 +1,6 @@
 //! `berth driver`
 
+mod adopt;
 mod check;
 mod schema;
 
@@ -31,6 +32,7 @@ enum DriverCommand {
     },
     /// Try a driver out: whether it keeps what every driver promises, on two machines of its own
     Check(check::Args),
+    Adopt(adopt::Args),
     /// Print the JSON Schema of the messages that berth and a driver plugin exchange
     Schema,
 }
@@ -50,6 +52,7 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
     match &args.command {
         DriverCommand::Ls { format } => list(berth, format).await,
         DriverCommand::Check(args) => check::run(berth, args, screen).await,
+        DriverCommand::Adopt(args) => adopt::run(berth, args, screen).await,
         DriverCommand::Schema => schema::run(),
     }
 }

@@ -33,6 +33,11 @@ pub(super) fn of_machine(error: &Error) -> Words {
             &format!("`berth create --resume {name}` finishes it, `berth rm {name}` removes it"),
         ),
         Error::Busy { .. } => hinted(WRONG_STATE, "wait for it, or end that process"),
+        Error::MustReboot { .. } => hinted(
+            WRONG_STATE,
+            "say --restart to have it shut down and booted; what is only in its memory is lost then",
+        ),
+        Error::NotAdoptable { .. } => plain(WRONG_STATE),
         Error::NoSuchDriver { known, .. } => {
             hinted(NOT_FOUND, &format!("there are: {}", known.join(", ")))
         }
@@ -58,7 +63,7 @@ pub(super) fn of_machine(error: &Error) -> Words {
         Error::NotRunning { name, .. } => {
             hinted(WRONG_STATE, &format!("`berth start {name}` starts it"))
         }
-        Error::Plugin(_) => plain(FAILED),
+        Error::Plugin(source) => of_driver(None, source),
         Error::Driver { machine, source } => of_driver(Some(machine), source),
         Error::NoAnswer {
             machine, console, ..

@@ -1,6 +1,6 @@
 //! Berth's end: a driver that is a program.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,12 +17,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::message::{
-    Cancel, Hello, MAX_MESSAGE, Message, PROTOCOL, Params, Step, Welcome, read_line,
+    Cancel, Hello, MAX_MESSAGE, Message, PROTOCOL, Params, Search, Step, Welcome, read_line,
 };
 use crate::process::last_lines;
 use crate::{
-    Access, Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Result, Snapshot,
-    State,
+    Access, Address, Credential, Driver, Error, Found, Info, Machine, Probe, Progress, Result,
+    Snapshot, State,
 };
 
 /// A program that says nothing at first is no driver: nobody is kept waiting for it.
@@ -442,6 +442,21 @@ impl Driver for Plugin {
             ..Params::of(machine)
         };
         self.wire.call("copy", &params, SLOW, Some(progress)).await
+    }
+
+    async fn keep_note(&self, machine: &Machine, note: &str) -> Result<()> {
+        let params = Params {
+            note: Some(note.to_owned()),
+            ..Params::of(machine)
+        };
+        self.wire.call("keep_note", &params, QUICK, None).await
+    }
+
+    async fn found(&self, options: &BTreeMap<String, String>) -> Result<Vec<Found>> {
+        let search = Search {
+            options: options.clone(),
+        };
+        self.wire.call("found", &search, QUICK, None).await
     }
 
     fn console(&self, machine: &Machine) -> Option<PathBuf> {

@@ -1,5 +1,6 @@
 //! The messages of the plugin protocol.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -169,7 +170,7 @@ impl Fault {
     }
 }
 
-/// The parameters of every method but `initialize`, `probe` and `cancel`.
+/// The parameters of every method but `initialize`, `probe`, `found` and `cancel`.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Params {
     /// The machine that the call is about.
@@ -189,6 +190,9 @@ pub struct Params {
     /// `copy` only: the machine whose disk is copied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Box<Machine>>,
+    /// `keep_note` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 impl Params {
@@ -201,6 +205,7 @@ impl Params {
             word: None,
             snapshot: None,
             source: None,
+            note: None,
         }
     }
 
@@ -211,6 +216,14 @@ impl Params {
             ..Params::of(machine)
         }
     }
+}
+
+/// The parameters of `found`.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Search {
+    /// The options that say which hypervisor is asked, by name.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
 }
 
 /// The parameters of `initialize`.

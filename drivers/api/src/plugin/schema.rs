@@ -3,8 +3,10 @@
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use super::message::{Cancel, Hello, MAX_MESSAGE, Message, PROTOCOL, Params, Step, Welcome};
-use crate::{Access, Address, Probe, State};
+use super::message::{
+    Cancel, Hello, MAX_MESSAGE, Message, PROTOCOL, Params, Search, Step, Welcome,
+};
+use crate::{Access, Address, Found, Probe, Snapshot, State};
 
 /// The schema of one line that berth or a plugin writes. What a call's `params` and an answer's `result` are depends on
 /// the method: `methods` refers to each, and `notifications` to the parameters of what is only told.
@@ -19,6 +21,9 @@ pub fn schema() -> Value {
     let address = of::<Address>(&mut types);
     let access = of::<Option<Access>>(&mut types);
     let why = of::<Option<String>>(&mut types);
+    let snapshots = of::<Vec<Snapshot>>(&mut types);
+    let search = of::<Search>(&mut types);
+    let found = of::<Vec<Found>>(&mut types);
     let mut methods = json!({
         "initialize": {"params": hello, "result": welcome},
         "probe": {"params": nothing(), "result": probe},
@@ -26,9 +31,23 @@ pub fn schema() -> Value {
         "address": {"params": params, "result": address},
         "access": {"params": params, "result": access},
         "wait_stopped": {"params": params, "result": why},
+        "snapshots": {"params": params, "result": snapshots},
+        "found": {"params": search, "result": found},
     });
     for method in [
-        "check", "create", "start", "stop", "kill", "remove", "ready",
+        "check",
+        "create",
+        "start",
+        "stop",
+        "kill",
+        "remove",
+        "ready",
+        "suspend",
+        "snapshot",
+        "restore",
+        "remove_snapshot",
+        "copy",
+        "keep_note",
     ] {
         methods[method] = json!({"params": params, "result": nothing()});
     }
@@ -72,7 +91,16 @@ mod tests {
             referred += 1;
         }
         assert!(referred > 20 && defined.contains_key("Machine"), "{text}");
-        for method in ["initialize", "probe", "check", "create", "address", "ready"] {
+        for method in [
+            "initialize",
+            "probe",
+            "check",
+            "create",
+            "address",
+            "ready",
+            "copy",
+            "found",
+        ] {
             assert!(schema["methods"][method]["params"].is_object(), "{method}");
         }
     }

@@ -10,7 +10,9 @@ use tokio::io::{AsyncBufRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::message::{Cancel, Fault, Hello, Message, PROTOCOL, Params, Step, Welcome, read_line};
+use super::message::{
+    Cancel, Fault, Hello, Message, PROTOCOL, Params, Search, Step, Welcome, read_line,
+};
 use crate::{Driver, Error, Progress, Result, ready};
 
 /// Serves `driver` until standard input ends.
@@ -113,6 +115,10 @@ async fn answer(
             });
         }
         "probe" => return write(driver.probe().await?),
+        "found" => {
+            let search: Search = read(params)?;
+            return write(driver.found(&search.options).await?);
+        }
         _ => {}
     }
     let Params {
@@ -122,6 +128,7 @@ async fn answer(
         word,
         snapshot,
         source,
+        note,
     } = read(params)?;
     let machine = &machine;
     let of_snapshot = || snapshot.as_deref().ok_or_else(|| lacks("snapshot"));
@@ -153,6 +160,10 @@ async fn answer(
             let source = source.ok_or_else(|| lacks("source"))?;
             let copied = driver.copy(&source, machine, &credentials, progress);
             write(copied.await?)
+        }
+        "keep_note" => {
+            let note = note.ok_or_else(|| lacks("note"))?;
+            write(driver.keep_note(machine, &note).await?)
         }
         _ => Err(Error::Unsupported {
             driver: driver.info().name.clone(),

@@ -88,6 +88,7 @@ fn a_machine_of_a_session() {
         &image("x86_64"),
         &record,
         &files("/home/me/vm"),
+        None,
         Kind::Qemu,
     );
     assert_data_eq!(
@@ -178,6 +179,7 @@ fn a_machine_of_the_system() {
         &image("x86_64"),
         &record(network, Accelerator::Kvm, "host", BootKind::Efi),
         &files,
+        None,
         Kind::Qemu,
     );
     assert_data_eq!(
@@ -256,6 +258,7 @@ fn passt_is_told_which_port_leads_to_ssh() {
         &image("aarch64"),
         &record(Network::Passt, Accelerator::Tcg, "max", BootKind::Direct),
         &files("/f"),
+        None,
         Kind::Qemu,
     )
     .to_string();
@@ -288,7 +291,15 @@ fn nothing_that_a_user_named_becomes_xml() {
         seed: Some(hostile.into()),
         ..files(hostile)
     };
-    let xml = describe(&machine, &image("x86_64"), &record, &files, Kind::Qemu).to_string();
+    let xml = describe(
+        &machine,
+        &image("x86_64"),
+        &record,
+        &files,
+        None,
+        Kind::Qemu,
+    )
+    .to_string();
     let read = roxmltree::Document::parse(&xml).unwrap();
     assert!(!read.descendants().any(|node| node.has_tag_name("hook")));
     let disk = read.descendants().find(|n| n.has_tag_name("disk")).unwrap();
