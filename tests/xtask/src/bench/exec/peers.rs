@@ -98,7 +98,7 @@ impl Peers {
         let folder = hosts.key.with_file_name("cm");
         let _ = fs::create_dir_all(&folder);
         let more = format!(
-            "-o ControlMaster=auto -o ControlPersist=600 -o ControlPath={}/%C-%n",
+            "-o ControlMaster=auto -o ControlPersist=600 -o ControlPath={}/%n",
             folder.display()
         );
         let ended = format!("{more} -O exit");
