@@ -8,6 +8,7 @@ pub mod cli;
 pub mod context;
 pub mod doctor;
 pub mod fleet;
+pub mod kept;
 pub mod machine;
 pub mod secrets;
 pub mod sftp;

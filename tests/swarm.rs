@@ -176,3 +176,68 @@ web2             absent                                     machine web2 is stop
     assert!(!ran.stderr.contains("warning"), "{ran:?}");
     assert!(!world.data().join("swarms/prod").exists());
 }
+
+/// What an engine says that is in a swarm, as this.
+fn taking_part(node: &str, manages: bool) -> String {
+    format!(
+        r#"{{"Swarm":{{"NodeID":"{node}","NodeAddr":"10.0.0.1","LocalNodeState":"active","ControlAvailable":{manages}}}}}"#
+    )
+}
+
+/// A node as the manager knows it.
+fn node(id: &str, role: &str, state: &str) -> String {
+    let manages = match role {
+        "manager" => r#","ManagerStatus":{"Leader":true,"Reachability":"reachable"}"#,
+        _ => "",
+    };
+    format!(
+        r#"{{"ID":"{id}","Spec":{{"Role":"{role}","Availability":"active"}},"Description":{{"Hostname":"{id}"}},"Status":{{"State":"{state}"}}{manages}}}"#
+    )
+}
+
+#[test]
+fn a_node_that_left_behind_berths_back_is_told_of() {
+    let (world, engines) = world(&["web1", "web2"]);
+    let folder = world.data().join("swarms/web");
+    fs::create_dir_all(&folder).unwrap();
+    let record = "version = 1\nname = 'web'\nid = '5f0c6a1e-0a8e-4a53-9d3c-1f2a3b4c5d6e'\nmanagers = 1\n[machines]\nweb1 = 'n1'\nweb2 = 'n2'\n";
+    fs::write(folder.join("swarm.toml"), record).unwrap();
+    let nodes = |state: &str| {
+        let nodes = [node("n1", "manager", "ready"), node("n2", "worker", state)];
+        format!("[{}]", nodes.join(","))
+    };
+    engines[0].answers("/info", &taking_part("n1", true));
+    engines[0].answers("/nodes", &nodes("ready"));
+    engines[1].answers("/info", &taking_part("n2", false));
+    let group = "[groups.web]\nnames = ['web1', 'web2']\nswarm = { managers = 1 }\n";
+    let file = format!(
+        "fleet = 'prod'\n[defaults]\ndriver = 'sshd'\nimage = './tiny.qcow2'\nengine = 'docker@28.5'\nmemory = '64M'\n{group}"
+    );
+    fs::write(world.path("fleet.toml"), file).unwrap();
+    world.berth(&["swarm", "status", "web"]).ok();
+    let plan = world.berth(&["plan"]);
+    assert!(!plan.stdout.contains("swarm web"), "{plan:?}");
+
+    // It was told to leave by its own docker; the manager only knows that it is away.
+    engines[0].answers("/nodes", &nodes("down"));
+    engines[1].answers("/info", r#"{"Swarm":{"LocalNodeState":"inactive"}}"#);
+    let status = world.berth(&["swarm", "status", "web"]).code(5);
+    assert!(
+        status.stdout.contains("its engine is in no swarm"),
+        "{status:?}"
+    );
+    let plan = world.berth(&["plan"]).code(6);
+    assert!(plan.stdout.contains("~ swarm web"), "{plan:?}");
+    assert!(
+        plan.stdout.contains("- web2 its engine is in no swarm")
+            && plan.stdout.contains("+ web2 in it"),
+        "{plan:?}"
+    );
+
+    // Nobody knows of it any more.
+    engines[0].answers("/nodes", &format!("[{}]", node("n1", "manager", "ready")));
+    let plan = world.berth(&["plan"]).code(6);
+    assert!(plan.stdout.contains("- web2 not in it"), "{plan:?}");
+    fs::remove_dir_all(&folder).unwrap();
+    let _ = fs::remove_dir_all(world.path("docker/contexts/meta"));
+}

@@ -61,6 +61,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::kept::{self, KEEP};
 use crate::machine::{Berth, SUPERVISE};
 use crate::supervisor;
 use progress::Screen;
@@ -145,6 +146,9 @@ enum Command {
     Doctor(doctor::Args),
     Completions(completions::Args),
     Version(version::Args),
+    /// The process that keeps connections open; berth starts it itself.
+    #[command(hide = true, name = KEEP)]
+    KeepConnections,
     /// The process beside a machine; berth starts it itself.
     #[command(hide = true, name = SUPERVISE)]
     Supervise {
@@ -181,6 +185,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     use tracing_subscriber::fmt;
     let supervises = matches!(cli.command, Command::Supervise { .. });
+    let keeps = matches!(cli.command, Command::KeepConnections);
     let hears_signals = matches!(
         cli.command,
         Command::Exec(_) | Command::Rollout(_) | Command::Apply(_)
@@ -189,7 +194,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         cli.command,
         Command::Logs(_) | Command::Events(_) | Command::Stats(_)
     );
-    let level = match (cli.verbose, supervises) {
+    let level = match (cli.verbose, supervises || keeps) {
         (true, _) => tracing::Level::DEBUG,
         (false, true) => tracing::Level::INFO,
         (false, false) => tracing::Level::ERROR,
@@ -207,7 +212,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let runtime = builder.enable_all().build()?;
     let screen = Screen::new(cli.quiet_progress);
     let outcome = runtime.block_on(async {
-        if supervises || hears_signals {
+        if supervises || keeps || hears_signals {
             return dispatch(cli.command, &screen).await;
         }
         let mut interrupted = std::pin::pin!(interrupted());
@@ -306,6 +311,10 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         Command::Image(args) => image::run(&berth, &args, screen).await,
         Command::Driver(args) => driver::run(&berth, &args, screen).await,
         Command::Doctor(args) => doctor::run(&berth, &args, screen).await,
+        Command::KeepConnections => {
+            kept::run(&berth.home).await?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Supervise { name } => {
             supervisor::run(&berth, &name).await?;
             Ok(ExitCode::SUCCESS)

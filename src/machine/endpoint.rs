@@ -70,8 +70,11 @@ pub async fn ensure(opened: &Opened) -> Result<()> {
     )))
 }
 
-/// This very program; fails with why it is not found.
-pub(super) fn own_program() -> std::result::Result<tokio::process::Command, String> {
+/// This very program.
+///
+/// # Errors
+/// Why it is not found.
+pub fn own_program() -> std::result::Result<tokio::process::Command, String> {
     let mut program = std::env::current_exe().map_err(|error| format!("is not found: {error}"))?;
     if !program.exists() {
         // Berth was upgraded while this one ran; on Linux its own file can still be started.

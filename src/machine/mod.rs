@@ -44,7 +44,7 @@ pub use clients::is_podman;
 pub use clone::{Origin, clone};
 pub use create::{create, resume_create};
 pub use drivers::Drivers;
-pub use endpoint::{LISTENS, SUPERVISE};
+pub use endpoint::{LISTENS, SUPERVISE, own_program};
 pub use engine::{EngineChange, bundle_engine, engine_versions, provision, provision_exactly};
 pub use error::{Error, Result};
 pub use expiry::{Expiry, MOST as MOST_TTL, remove_by_itself};

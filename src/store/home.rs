@@ -105,6 +105,11 @@ impl Home {
         self.data.join("rollouts")
     }
 
+    /// The process that keeps connections open: its lock and log, and its socket where that has room.
+    pub fn kept(&self) -> PathBuf {
+        self.data.join("kept")
+    }
+
     /// Secrets that no keyring keeps.
     pub fn secrets(&self) -> PathBuf {
         self.data.join("secrets")

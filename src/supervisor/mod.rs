@@ -12,4 +12,5 @@ mod status;
 mod tls;
 
 pub use run::run;
+pub use socket::listen;
 pub use status::{MountRow, PortRow, Status, TlsRow, tls_settles};

@@ -10,6 +10,9 @@ use tokio::net::UnixListener;
 use super::forward::Forwarder;
 
 /// Listens at `path`, mode 0600 from birth: bound under another name and renamed.
+///
+/// # Errors
+/// If the socket cannot be made.
 pub fn listen(path: &Path) -> io::Result<UnixListener> {
     let draft = path.with_extension("new");
     let _ = std::fs::remove_file(&draft);

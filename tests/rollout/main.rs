@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod ends;
+mod faults;
 mod locks;
 mod many;
 mod refused;

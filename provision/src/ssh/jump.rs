@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use berth_driver_api::process;
+use serde::{Deserialize, Serialize};
 use tokio::io::{self, AsyncBufReadExt, AsyncReadExt, BufReader, Join};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::timeout;
@@ -26,7 +27,7 @@ const WORDS: u64 = 16 << 10;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A host on the way to a machine, as `ssh -J` takes it: a name or alias of the user's ssh configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hop {
     /// Host name, alias or IP address.
     pub host: String,

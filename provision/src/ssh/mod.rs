@@ -14,6 +14,8 @@ mod stream;
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 pub use connect::greet;
 pub use exec::Output;
 pub use jump::{Hop, jump_arguments};
@@ -23,7 +25,7 @@ pub use session::Session;
 pub use stream::Stream;
 
 /// Where a machine's SSH server is, who we are to it, and how we know that it is the right one.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// Host name or IP address.
     pub host: String,
@@ -52,7 +54,7 @@ impl Target {
 }
 
 /// What to log in with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Key {
     /// An unencrypted private key file.
     File(PathBuf),

@@ -159,6 +159,13 @@ impl Session {
         self.inner.handle.is_closed()
     }
 
+    /// Whether the machine answers on this connection within that time; one that was cut off does not show before
+    /// something is asked of it.
+    pub async fn answers(&self, within: Duration) -> bool {
+        let asked = timeout(within, self.inner.handle.send_ping()).await;
+        matches!(asked, Ok(Ok(()))) && !self.is_closed()
+    }
+
     /// Ends the connection, with all streams and commands on it.
     pub async fn disconnect(&self) {
         let handle = &self.inner.handle;

@@ -8,6 +8,7 @@ pub(super) mod text;
 
 use std::io::{BufWriter, ErrorKind, IsTerminal};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -20,9 +21,11 @@ use super::fates::Fates;
 use super::fleet_args::FleetArgs;
 use super::interrupt;
 use super::progress::Screen;
+use super::rollout::pace::pause;
 use super::tally::Tally;
 use super::words::{INTERRUPTED, PARTLY_FAILED};
 use crate::fleet::{Broadcast, Remote, Selection, Stop, select, variable};
+use crate::kept::{self, Kept};
 use crate::machine::Berth;
 
 /// Run a command on many machines at once
@@ -34,18 +37,21 @@ use crate::machine::Berth;
                         Exit code: 0 if the command ended with 0 everywhere, 5 if it did not on some machine (also \
                         where there is only one), 130 after Ctrl-C.\n\
                         The first Ctrl-C begins no more machines, the second cuts off those that run. A command that is \
-                        cut off may go on in its machine.\n\n\
+                        cut off may go on in its machine.\n\
+                        While connections are kept, every exec uses them, with --keep or without.\n\n\
                         Examples:\n  berth exec --all -- uname -r\n  berth exec 'web*' --sudo -- systemctl restart nginx\n  \
                         berth exec -l role=db --timeout 60 --json -- df -P /\n  \
                         berth exec -l role!=db -i -- sh -s < script.sh\n  \
-                        berth exec 'web*' --stream -- 'journalctl -f | grep nginx'"
+                        berth exec 'web*' --stream -- 'journalctl -f | grep nginx'\n  \
+                        berth exec --all --keep 5m -- uptime      connections stay for the next ones\n  \
+                        berth exec --keep 0                       and are ended"
 )]
 pub struct Args {
     #[command(flatten)]
     selection: Selection,
 
     /// The command
-    #[arg(last = true, required = true, value_name = "CMD")]
+    #[arg(last = true, required_unless_present = "keep", value_name = "CMD")]
     command: Vec<String>,
 
     /// Give each machine's command all of standard input, which is read to its end first
@@ -72,12 +78,25 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 
+    /// Keep the connections open for later commands, each so long after its last use: 30s, 5m, 1h; 0 ends what is kept
+    #[arg(long, value_name = "TIME", value_parser = pause, help_heading = "Fleet")]
+    keep: Option<Duration>,
+
     #[command(flatten)]
     fleet: FleetArgs,
 }
 
 /// Runs it.
 pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode> {
+    if args.keep == Some(Duration::ZERO) {
+        kept::end(&berth.home).await?;
+        if args.command.is_empty() && args.selection.is_empty() {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    if args.command.is_empty() {
+        return Err(Usage("say the command: `berth exec … -- CMD`".into()).into());
+    }
     super::require_selection(&args.selection)?;
     let stop = Stop::default();
     interrupt::listen(stop.clone())?;
@@ -87,9 +106,13 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
             false => Broadcast::empty(),
             true => input().await?,
         };
-        anyhow::Ok((names, input))
+        let kept = match args.keep {
+            Some(keep) if !keep.is_zero() => Some(Kept::started(&berth.home, keep).await?),
+            _ => Kept::running(&berth.home),
+        };
+        anyhow::Ok((names, input, kept))
     };
-    let (names, input) = tokio::select! {
+    let (names, input, kept) = tokio::select! {
         prepared = preparing => prepared?,
         () = stop.starting.cancelled() => return Err(Interrupted.into()),
     };
@@ -109,6 +132,7 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
         tally: &tally,
         remote,
         input,
+        kept,
     };
     let shown = |terminal| Shown { terminal };
     let shown = (

@@ -14,6 +14,7 @@ use super::lines;
 
 use super::text::Shown;
 use crate::fleet::{Bounds, Broadcast, Capture, Captured, Fate, Remote, crew};
+use crate::kept::Kept;
 use crate::machine::{Berth, Error};
 
 /// How long a machine that runs may take to let us in.
@@ -30,6 +31,7 @@ pub struct Job<'a> {
     pub tally: &'a Tally,
     pub remote: Remote,
     pub input: Broadcast,
+    pub kept: Option<Kept>,
 }
 
 /// What came of one machine.
@@ -142,14 +144,22 @@ pub async fn streamed(
     printing.await.context("the printer of lines ended early")
 }
 
-/// Runs the command in one machine, on one connection.
+/// Runs the command in one machine, on one connection: one that is kept, if connections are.
 async fn one(
     job: &Job<'_>,
     name: &str,
-    stdout: impl AsyncWrite + Unpin,
-    stderr: impl AsyncWrite + Unpin,
+    mut stdout: impl AsyncWrite + Unpin,
+    mut stderr: impl AsyncWrite + Unpin,
 ) -> Result<i32> {
     let opened = reachable(job.berth, name).await?;
+    if let Some(kept) = &job.kept {
+        let target = opened.target().await?;
+        let line = job.remote.line(&target.user);
+        let ran = kept.run(&target, &line, job.input.clone(), &mut stdout, &mut stderr);
+        if let Some(code) = ran.await.map_err(Error::provision(name))? {
+            return Ok(code);
+        }
+    }
     let session = opened.connect(CONNECTING).await?;
     let line = job.remote.line(session.user());
     let ran = session.exec_streams(&line, job.input.clone(), stdout, stderr);

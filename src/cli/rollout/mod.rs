@@ -3,7 +3,7 @@
 mod abort;
 mod begin;
 mod go;
-mod pace;
+pub(super) mod pace;
 mod report;
 mod resume;
 mod show;

@@ -74,7 +74,8 @@ fn batch(text: &str) -> Result<Amount, String> {
     }
 }
 
-fn pause(text: &str) -> Result<Duration, String> {
+/// Reads a time such as `30s`, `5m` or `1h`.
+pub fn pause(text: &str) -> Result<Duration, String> {
     let wrong = || "write a time such as 30s, 5m or 1h; a week at most".to_owned();
     let (digits, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
         Some(at) => text.split_at(at),

@@ -34,7 +34,7 @@ const BENCHES: &[Bench] = &[
     },
     Bench {
         name: "exec",
-        about: "one command on 40 hosts, against xargs and ssh",
+        about: "one command on 10 to 1,000 hosts, against ssh, parallel-ssh, pyinfra and Ansible",
         run: exec::run,
     },
     Bench {
