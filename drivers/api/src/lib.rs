@@ -27,6 +27,7 @@ pub mod record;
 pub mod running;
 pub mod size;
 pub mod snapshot;
+pub mod thaw;
 
 pub use access::{Access, Login};
 pub use driver::{
@@ -37,3 +38,4 @@ pub use error::{Error, Result};
 pub use machine::{BootImage, DiskFormat, DriverKernel, Machine, Share, Spec, mac};
 pub use progress::{Progress, Silent};
 pub use snapshot::Snapshot;
+pub use thaw::{Place, Rest};

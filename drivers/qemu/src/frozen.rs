@@ -10,8 +10,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
+use berth_driver_api::record::KeptRecord;
 use berth_driver_api::running::Running;
-use berth_driver_api::{DiskFormat, Error, Machine, Progress, Result, process};
+use berth_driver_api::thaw::Words;
+use berth_driver_api::{DiskFormat, Error, Machine, Progress, Rest, Result, process};
 use qapi::qmp::{self, MigrationCapability, MigrationCapabilityStatus};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
@@ -26,6 +28,7 @@ use crate::names::{AGENT_SOCKET, DEVICES, MIGRATION_SOCKET, PID_FILE, SHARED_MEM
 use crate::options::Network;
 use crate::qmp::Monitor;
 use crate::record::Record;
+use crate::renewal::Waiting;
 use crate::{disk, network, power, ready};
 
 /// How long the guest agent may take for an answer; an emulated guest on a busy computer is slow.
@@ -127,6 +130,8 @@ pub(crate) async fn freeze(
     ready::wait_for(machine, word).await?;
 
     progress.phase("Settling the guest");
+    // A port that nobody holds on the host's side has nothing to wait for.
+    let waiting = Waiting::connect(machine).await?;
     let mut agent = agent(machine).await?;
     agent
         .run(script, SCRIPT)
@@ -143,7 +148,7 @@ pub(crate) async fn freeze(
     if let Some(running) = running {
         running.ended().await?;
     }
-    drop(processes);
+    drop((processes, waiting));
     file.sync_all().map_err(Error::io(&memory))?;
     for file in [disk::overlay(machine), machine.file(DEVICES)] {
         seal(&file)?;
@@ -280,9 +285,9 @@ async fn migrated(monitor: &mut Monitor) -> Result<(), CallError> {
 pub(crate) async fn thaw(
     machine: &Machine,
     from: &Path,
-    script: &(dyn Fn() -> String + Sync),
+    words: &Words<'_>,
     progress: &dyn Progress,
-) -> Result<()> {
+) -> Result<Rest> {
     progress.phase("Restoring");
     let frozen = from.join(disk::NAME);
     disk::make_overlay_of(machine, &frozen, DiskFormat::Qcow2).await?;
@@ -298,6 +303,7 @@ pub(crate) async fn thaw(
     let memory = from.join(SHARED_MEMORY);
     let mut processes = start_with(machine, &Begin::Clone { memory: &memory }, progress).await?;
     let mut monitor = launch::connect(machine).await?;
+    let mut waiting = Waiting::connect(machine).await?;
     let cut_and_go = async {
         restore(machine, &mut monitor, state).await?;
         link(&mut monitor, false).await?;
@@ -308,9 +314,12 @@ pub(crate) async fn thaw(
         .map_err(|error| Error::failed("restoring the frozen machine", error))?;
 
     progress.phase("Renewing");
-    let mut agent = agent(machine).await?;
-    agent
-        .run(&script(), SCRIPT)
+    let place = match Record::existing(machine)?.network {
+        Network::User => Some(network::user_place()),
+        Network::Passt | Network::Bridge(_) => None,
+    };
+    waiting
+        .become_another(&words(place.as_ref()))
         .await
         .map_err(|error| Error::failed("making the machine one of its own", error))?;
 
@@ -319,13 +328,19 @@ pub(crate) async fn thaw(
         .await
         .map_err(|error| Error::failed("linking the machine to its network", error))?;
     drop(monitor);
-    within(
-        NETWORK,
-        "the guest's address",
-        network::has_address(&mut agent, machine),
-    )
-    .await
-    .map_err(|error| Error::failed("joining the network", error))?;
+    let rest = match place {
+        Some(_) => waiting.rest(),
+        None => {
+            // The services that get the guest its address are of what it leaves for later.
+            drop(waiting);
+            let mut agent = agent(machine).await?;
+            let joined = network::has_address(&mut agent, machine);
+            within(NETWORK, "the guest's address", joined)
+                .await
+                .map_err(|error| Error::failed("joining the network", error))?;
+            Rest::until_dropped(())
+        }
+    };
     processes.iter_mut().for_each(|process| process.let_live());
-    Ok(())
+    Ok(rest)
 }
