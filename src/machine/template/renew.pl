@@ -13,7 +13,6 @@ my ($host_port, $ready_port, $arch) = @ARGV;
 # Numbers of system calls: clock_settime(2), sync(2), inotify_init1(2), inotify_add_watch(2).
 my %numbers = (x86_64 => [227, 162, 294, 254], aarch64 => [112, 81, 26, 27]);
 my ($clock_settime, $sync, $inotify_init, $inotify_add) = @{$numbers{$arch} || die "no system calls known of $arch\n"};
-my $ssh_pid_file = "/run/sshd.pid";
 
 # O_WRONLY, O_CREAT and O_TRUNC.
 sub keep {
@@ -66,36 +65,43 @@ sub join_network {
 }
 
 my ($card) = map { m{([^/]+)/device$} } glob "/sys/class/net/*/device";
-my $ssh = content($ssh_pid_file) + 0;
 my $watch = syscall($inotify_init, 0);
 open(my $changes, "<&=", $watch) or die "inotify: $!\n";
 my $run = "/run";
 # IN_CLOSE_WRITE
 syscall($inotify_add, $watch, $run, 8) >= 0 or die "inotify: $!\n";
 
-# Returns when the SSH server, which writes its pid file when it listens, has done so again.
+# The SSH server has stopped where it opens its key, a pipe; what it opens next is the file that took the pipe's place.
+sub give_ssh_its_key {
+    my ($private, $public) = @_;
+    my $key = "/etc/ssh/ssh_host_ed25519_key";
+    # O_WRONLY: returns when the server is there.
+    sysopen(my $pipe, $key, 1) or die "$key: $!\n";
+    keep("$key.pub", $public, 0644);
+    keep("$key.new", $private, 0600);
+    rename("$key.new", $key) or die "$key: $!\n";
+    syswrite($pipe, $private) == length $private or die "$key: $!\n";
+    close($pipe) or die "$key: $!\n";
+}
+
+# Returns when the SSH server listens: then it writes its pid file.
 sub wait_for_ssh {
-    local $SIG{ALRM} = sub { die "the SSH server does not listen\n" };
-    alarm 60;
     my $names = "";
     while (index($names, "sshd.pid") < 0) {
         sysread($changes, $names, 4096) or die "inotify: $!\n";
     }
-    alarm 0;
 }
 
 sub become_another {
     my ($own) = @_;
+    local $SIG{ALRM} = sub { die "the SSH server does not listen\n" };
+    alarm 60;
     my ($seconds, $nanoseconds) = split /\./, $own->{now};
     my $time = pack("qq", $seconds, $nanoseconds);
     syscall($clock_settime, 0, $time) == 0 or die "clock_settime: $!\n";
     reseed(pack("H*", $own->{seed}));
 
-    keep("/etc/ssh/ssh_host_ed25519_key", "$own->{host_key}\n", 0600);
-    keep("/etc/ssh/ssh_host_ed25519_key.pub", "$own->{host_public}\n", 0644);
-    # It runs itself anew, with nothing left of the key that it had before.
-    kill("HUP", $ssh) == 1 or die "the SSH server is gone\n";
-
+    give_ssh_its_key("$own->{host_key}\n", "$own->{host_public}\n");
     keep("/etc/machine-id", "$own->{machine_id}\n", 0444);
     keep("/etc/hostname", "$own->{name}\n", 0644);
     keep("/proc/sys/kernel/hostname", "$own->{name}\n", 0644);
@@ -110,6 +116,7 @@ sub become_another {
         system("systemctl", "--no-block", "restart", "docker.service") == 0 or die "the engine is not restarted\n";
     }
     wait_for_ssh();
+    alarm 0;
     keep($ready_port, $engine ? "ssh\nengine\n" : "ssh\n", 0);
 }
 

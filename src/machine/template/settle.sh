@@ -14,9 +14,13 @@ systemctl stop berth-resolv.path berth-resolv.service systemd-networkd.socket sy
 # What still starts, as it does after every boot.
 systemctl is-system-running --wait >/dev/null || true
 
-# The SSH server has made itself a key, which nobody trusts, and has it in its memory until it gets the clone's.
+# The SSH server runs itself anew, without the key that it had made itself, up to where it reads one: a pipe that nobody
+# writes to before it is the clone's.
+ssh=$(systemctl show --property=MainPID --value ssh.service)
 rm -f /etc/ssh/ssh_host_* /root/.ssh/authorized_keys /var/lib/systemd/random-seed /var/lib/dbus/machine-id
 rm -f /run/berth/resolv.conf /run/systemd/netif/leases/* /var/lib/systemd/network/*
+mkfifo -m 600 /etc/ssh/ssh_host_ed25519_key
+kill -HUP "$ssh"
 : >/etc/machine-id
 cat /proc/sys/kernel/random/boot_id >/run/berth/boot-id
 mount --bind -o ro /run/berth/boot-id /proc/sys/kernel/random/boot_id
