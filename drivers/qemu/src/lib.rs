@@ -17,6 +17,7 @@ mod clock;
 mod command_line;
 mod copy;
 mod credentials;
+mod device_state;
 mod disk;
 mod firmware;
 mod frozen;
