@@ -18,19 +18,16 @@ use crate::qmp::Monitor;
 /// How long the devices' state, a megabyte or less, may take either way.
 const STREAM: Duration = Duration::from_secs(60);
 
-/// The memory is in its file: it is no part of the stream, whose end is to be told.
-async fn leave_memory_out(monitor: &mut Monitor) -> Result<(), CallError> {
+/// Whether memory that is in a file is no part of the stream. The stream's end is to be told.
+async fn leave_memory_out(monitor: &mut Monitor, out: bool) -> Result<(), CallError> {
     let capabilities = [
-        MigrationCapability::x_ignore_shared,
-        MigrationCapability::events,
+        (MigrationCapability::x_ignore_shared, out),
+        (MigrationCapability::events, true),
     ];
-    let on = capabilities.map(|capability| MigrationCapabilityStatus {
-        capability,
-        state: true,
-    });
-    let set = qmp::migrate_set_capabilities {
-        capabilities: on.into(),
-    };
+    let capabilities = capabilities
+        .map(|(capability, state)| MigrationCapabilityStatus { capability, state })
+        .into();
+    let set = qmp::migrate_set_capabilities { capabilities };
     monitor.call(set).await.map(drop)
 }
 
@@ -39,7 +36,7 @@ pub(crate) async fn save(machine: &Machine) -> Result<(), CallError> {
     let socket = machine.socket(MIGRATION_SOCKET);
     let mut monitor = Monitor::connect(&machine.socket(QMP_SOCKET), STREAM).await?;
     monitor.call(qmp::stop {}).await?;
-    leave_memory_out(&mut monitor).await?;
+    leave_memory_out(&mut monitor, true).await?;
     let _ = fs::remove_file(&socket);
     let listener = UnixListener::bind(&socket)?;
     monitor
@@ -76,7 +73,7 @@ pub(crate) async fn restore(
     state: Vec<u8>,
 ) -> Result<(), CallError> {
     let socket = machine.socket(MIGRATION_SOCKET);
-    leave_memory_out(monitor).await?;
+    leave_memory_out(monitor, true).await?;
     let _ = fs::remove_file(&socket);
     monitor
         .call(qmp::migrate_incoming {
@@ -94,7 +91,9 @@ pub(crate) async fn restore(
     let fed = within(STREAM, "the devices' state", feed).await;
     let _ = fs::remove_file(&socket);
     fed?;
-    migrated(monitor).await
+    migrated(monitor).await?;
+    // The machine's own memory is in what is saved of it from now on.
+    leave_memory_out(monitor, false).await
 }
 
 fn address(socket: &Path) -> String {
