@@ -151,6 +151,9 @@ fn clones_of_one_template_are_machines_of_their_own() {
     println!("after all were killed: {:.1?}\n{}", made.took, made.stderr);
     assert!(!made.stderr.contains("booted instead"), "{}", made.stderr);
     assert!(engines.insert(engine_id(&host, &last)), "{engines:?}");
+    // All of its memory is its own, whatever it began with.
+    host.berth("suspend").arg(&last).ok();
+    host.berth("resume").arg(&last).ok();
     seen.extend(identities(&host, &[last]));
     assert_all_differ(&seen);
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use berth_driver_api::Progress;
+use berth_driver_api::{Progress, Rest};
 
 use super::engine::{check_engine, install_engine, take_ready_made};
 use super::journal::{self, Journal};
@@ -165,9 +165,12 @@ pub(super) async fn carry_out(
             }
         })
         .await?;
+    let mut rest = None;
     journal
         .once("disk", async {
-            if cloned(berth, &mut opened, progress).await? {
+            // Until the machine is whole, the guest leaves undone what nobody waits for.
+            rest = cloned(berth, &mut opened, progress).await?;
+            if rest.is_some() {
                 return Ok(());
             }
             progress.phase("Creating the machine");
@@ -249,11 +252,15 @@ pub(super) async fn carry_out(
     finish(berth, opened, journal, progress).await
 }
 
-/// Makes the machine from its template, if it has one; false if it has none, or had to give it up: then nothing is left
+/// Makes the machine from its template, if it has one; `None` if it has none, or had to give it up: then nothing is left
 /// of that.
-async fn cloned(berth: &Berth, opened: &mut Opened, progress: &dyn Progress) -> Result<bool> {
+async fn cloned(
+    berth: &Berth,
+    opened: &mut Opened,
+    progress: &dyn Progress,
+) -> Result<Option<Rest>> {
     let Some(id) = opened.record.template.clone() else {
-        return Ok(false);
+        return Ok(None);
     };
     let name = opened.record.name.clone();
     // A create that broke off may have left a guest that is not yet one of its own.
@@ -261,15 +268,16 @@ async fn cloned(berth: &Berth, opened: &mut Opened, progress: &dyn Progress) -> 
     removed.map_err(Error::driver(&name))?;
     let credentials = identity::credentials(&opened.folder, &name)?;
     let made = template::clone(berth, opened, &id, &credentials, progress).await;
-    let Err(error) = made else {
-        return Ok(true);
+    let error = match made {
+        Ok(rest) => return Ok(Some(rest)),
+        Err(error) => error,
     };
     progress.note(&format!("{error}; it is booted instead of cloned"));
     let removed = opened.driver.remove(&opened.machine).await;
     removed.map_err(Error::driver(&name))?;
     opened.record.template = None;
     opened.record.write(&berth.home)?;
-    Ok(false)
+    Ok(None)
 }
 
 /// Points this computer's clients at the machine.

@@ -50,7 +50,7 @@ pub struct Key {
     pub memory: u64,
     /// Disk in bytes.
     pub disk: u64,
-    /// The driver's own part: the hypervisor's version, models.
+    /// The hypervisor's version and models, as the driver tells them, and what this berth has the guest do.
     pub host: BTreeMap<String, String>,
 }
 

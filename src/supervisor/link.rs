@@ -24,8 +24,12 @@ impl Link {
     pub fn new(opened: Arc<Opened>, board: Arc<Board>) -> (Self, impl Future<Output = ()>) {
         let (sender, current) = watch::channel(None);
         let keep = async move {
+            // Supervisors are started when the guest has said that its SSH server listens.
+            let mut listens = true;
             loop {
-                match connect(&opened).await {
+                let connected = connect(&opened, listens).await;
+                listens = false;
+                match connected {
                     Ok(session) => {
                         tracing::info!("connected");
                         board.connection(None);
@@ -62,10 +66,13 @@ impl Link {
     }
 }
 
-async fn connect(opened: &Opened) -> Result<Session, String> {
+async fn connect(opened: &Opened, listens: bool) -> Result<Session, String> {
     // Asked anew each time: a machine that was started again may have another port.
     let target = opened.target().await.map_err(|error| error.to_string())?;
-    let connected = Session::connect(&target, ATTEMPT).await;
+    let connected = match listens {
+        true => Session::connect_to_listening(&target, ATTEMPT).await,
+        false => Session::connect(&target, ATTEMPT).await,
+    };
     let session = connected.map_err(|error| error.to_string())?;
     // Images of berth's let streams through; what others set up is tried.
     if let Some(socket) = opened.record.engine_socket()

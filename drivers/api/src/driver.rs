@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::thaw::{Rest, Words};
 use crate::{Access, DiskFormat, Error, Found, Machine, Progress, Result, Snapshot};
 
 /// Makes and drives machines on one kind of hypervisor.
@@ -154,7 +155,8 @@ pub trait Driver: Send + Sync {
 
     /// Makes the machine off any network, without credentials, boots it, has its guest do `script` (for its `/bin/sh`)
     /// once it has said `word`, and leaves in the machine's folder, powered off, what [`Driver::thaw`] needs: files that
-    /// are never written again. Nothing but the folder is left of it. Capability `freeze`.
+    /// are never written again. The script leaves a program behind that waits at the port [`crate::thaw::PORT`]. Nothing
+    /// but the folder is left of it. Capability `freeze`.
     async fn freeze(
         &self,
         _machine: &Machine,
@@ -166,16 +168,17 @@ pub trait Driver: Send + Sync {
     }
 
     /// What [`Driver::create`] and [`Driver::start`] do, by going on where the machine that was frozen in the folder
-    /// `from` stopped. The guest has done `script` (asked for when it is about to run) before it is on any network, and
-    /// it is on its network when this returns. Whatever fails leaves what [`Driver::remove`] clears. Capability `freeze`.
+    /// `from` stopped. The program that waits in the guest has said `done` to `words` (asked for when they are about to
+    /// be said) before it is on any network, and it is on its network when this returns. Whatever fails leaves what
+    /// [`Driver::remove`] clears. Capability `freeze`.
     async fn thaw(
         &self,
         _machine: &Machine,
         _from: &Path,
         _credentials: &[Credential],
-        _script: &(dyn Fn() -> String + Sync),
+        _words: &Words<'_>,
         _progress: &dyn Progress,
-    ) -> Result<()> {
+    ) -> Result<Rest> {
         Err(self.never("freeze machines"))
     }
 

@@ -28,6 +28,7 @@ pub mod record;
 pub mod running;
 pub mod size;
 pub mod snapshot;
+pub mod thaw;
 
 pub use access::{Access, Login};
 pub use driver::{
@@ -39,3 +40,4 @@ pub use found::{Found, LONGEST_NOTE};
 pub use machine::{BootImage, DiskFormat, DriverKernel, Machine, Share, Spec, mac};
 pub use progress::{Progress, Silent};
 pub use snapshot::Snapshot;
+pub use thaw::{Place, Rest};

@@ -24,8 +24,10 @@ pub(crate) mod fds {
     pub(crate) const AGENT: i32 = 12;
     /// Connected socket of the network helper.
     pub(crate) const NETWORK: i32 = 13;
+    /// Listening socket of the program that waits in a frozen guest.
+    pub(crate) const RENEW: i32 = 14;
     /// Connected sockets of the folders' servers: this one and those after it.
-    pub(crate) const SHARES: i32 = 14;
+    pub(crate) const SHARES: i32 = 15;
 }
 
 /// A value of QEMU's `first,key=value,…` syntax. Commas in values are doubled, as QEMU wants them.

@@ -10,32 +10,29 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
+use berth_driver_api::record::KeptRecord;
 use berth_driver_api::running::Running;
-use berth_driver_api::{DiskFormat, Error, Machine, Progress, Result, process};
-use qapi::qmp::{self, MigrationCapability, MigrationCapabilityStatus};
-use serde_json::Value;
-use tokio::io::AsyncWriteExt;
-use tokio::net::{UnixListener, UnixStream};
+use berth_driver_api::thaw::Words;
+use berth_driver_api::{DiskFormat, Error, Machine, Progress, Rest, Result, process};
+use qapi::qmp;
 
 use crate::agent::Agent;
 use crate::boot::BootKind;
 use crate::command_line::memory_in_kib;
 use crate::launch::{self, Begin, start_with};
 use crate::lines::{CallError, within};
-use crate::names::{AGENT_SOCKET, DEVICES, MIGRATION_SOCKET, PID_FILE, SHARED_MEMORY};
+use crate::names::{AGENT_SOCKET, DEVICES, PID_FILE, SHARED_MEMORY};
 use crate::options::Network;
 use crate::qmp::Monitor;
 use crate::record::Record;
-use crate::{disk, network, power, ready};
+use crate::renewal::Waiting;
+use crate::{device_state, disk, network, power, ready};
 
 /// How long the guest agent may take for an answer; an emulated guest on a busy computer is slow.
 const AGENT: Duration = Duration::from_secs(120);
 
 /// How long a script may take in the guest.
 const SCRIPT: Duration = Duration::from_secs(300);
-
-/// How long the devices' state, a megabyte or less, may take either way.
-const STREAM: Duration = Duration::from_secs(60);
 
 /// How long the guest may take to get its address.
 const NETWORK: Duration = Duration::from_secs(300);
@@ -127,6 +124,8 @@ pub(crate) async fn freeze(
     ready::wait_for(machine, word).await?;
 
     progress.phase("Settling the guest");
+    // A port that nobody holds on the host's side has nothing to wait for.
+    let waiting = Waiting::connect(machine).await?;
     let mut agent = agent(machine).await?;
     agent
         .run(script, SCRIPT)
@@ -136,14 +135,14 @@ pub(crate) async fn freeze(
 
     progress.phase("Freezing");
     let running = Running::of(&machine.file(PID_FILE))?;
-    save(machine)
+    device_state::save(machine)
         .await
         .map_err(|error| Error::failed("freezing the machine", error))?;
     power::kill(machine).await?;
     if let Some(running) = running {
         running.ended().await?;
     }
-    drop(processes);
+    drop((processes, waiting));
     file.sync_all().map_err(Error::io(&memory))?;
     for file in [disk::overlay(machine), machine.file(DEVICES)] {
         seal(&file)?;
@@ -169,120 +168,13 @@ async fn link(monitor: &mut Monitor, up: bool) -> Result<(), CallError> {
     monitor.call(qmp::set_link { name, up }).await.map(drop)
 }
 
-/// The memory is in its file: it is no part of the stream, whose end is to be told.
-async fn leave_memory_out(monitor: &mut Monitor) -> Result<(), CallError> {
-    let capabilities = [
-        MigrationCapability::x_ignore_shared,
-        MigrationCapability::events,
-    ];
-    let on = capabilities.map(|capability| MigrationCapabilityStatus {
-        capability,
-        state: true,
-    });
-    let set = qmp::migrate_set_capabilities {
-        capabilities: on.into(),
-    };
-    monitor.call(set).await.map(drop)
-}
-
-/// Stops the machine and writes its devices' state to its file.
-async fn save(machine: &Machine) -> Result<(), CallError> {
-    let socket = machine.socket(MIGRATION_SOCKET);
-    let mut monitor = Monitor::connect(&machine.socket(crate::names::QMP_SOCKET), AGENT).await?;
-    monitor.call(qmp::stop {}).await?;
-    leave_memory_out(&mut monitor).await?;
-    let _ = fs::remove_file(&socket);
-    let listener = UnixListener::bind(&socket)?;
-    monitor
-        .call(qmp::migrate {
-            uri: Some(address(&socket)),
-            channels: None,
-            detach: None,
-            resume: None,
-        })
-        .await?;
-    let copy = async {
-        let (mut stream, _) = listener.accept().await?;
-        let mut file = tokio::fs::File::from_std(
-            OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(machine.file(DEVICES))?,
-        );
-        tokio::io::copy(&mut stream, &mut file).await?;
-        file.flush().await?;
-        Ok(())
-    };
-    let copied = within(STREAM, "the devices' state", copy).await;
-    let _ = fs::remove_file(&socket);
-    copied?;
-    migrated(&mut monitor).await
-}
-
-/// Feeds a machine whose QEMU waits for it the devices' state of the one that was frozen.
-async fn restore(
-    machine: &Machine,
-    monitor: &mut Monitor,
-    state: Vec<u8>,
-) -> Result<(), CallError> {
-    let socket = machine.socket(MIGRATION_SOCKET);
-    leave_memory_out(monitor).await?;
-    let _ = fs::remove_file(&socket);
-    monitor
-        .call(qmp::migrate_incoming {
-            uri: Some(address(&socket)),
-            channels: None,
-            exit_on_error: None,
-        })
-        .await?;
-    let feed = async {
-        let mut stream = UnixStream::connect(&socket).await?;
-        stream.write_all(&state).await?;
-        stream.shutdown().await?;
-        Ok(())
-    };
-    let fed = within(STREAM, "the devices' state", feed).await;
-    let _ = fs::remove_file(&socket);
-    fed?;
-    migrated(monitor).await
-}
-
-fn address(socket: &Path) -> String {
-    format!("unix:{}", socket.display())
-}
-
-/// Returns once QEMU says that the whole stream was written or read.
-async fn migrated(monitor: &mut Monitor) -> Result<(), CallError> {
-    let heard = async {
-        loop {
-            let event = monitor.event().await?;
-            match event.data.get("status").and_then(Value::as_str) {
-                Some("completed") if event.name == "MIGRATION" => return Ok(true),
-                Some("failed" | "cancelled") if event.name == "MIGRATION" => return Ok(false),
-                _ => {}
-            }
-        }
-    };
-    if within(STREAM, "the devices' state", heard).await? {
-        return Ok(());
-    }
-    let told = monitor.call(qmp::query_migrate {}).await?;
-    Err(CallError::Refused {
-        command: "the devices' state",
-        reason: told
-            .error_desc
-            .unwrap_or_else(|| "QEMU does not say why".into()),
-    })
-}
-
 /// Makes the machine's disk an overlay of the frozen one's, and has it go on where that one stopped.
 pub(crate) async fn thaw(
     machine: &Machine,
     from: &Path,
-    script: &(dyn Fn() -> String + Sync),
+    words: &Words<'_>,
     progress: &dyn Progress,
-) -> Result<()> {
+) -> Result<Rest> {
     progress.phase("Restoring");
     let frozen = from.join(disk::NAME);
     disk::make_overlay_of(machine, &frozen, DiskFormat::Qcow2).await?;
@@ -298,8 +190,9 @@ pub(crate) async fn thaw(
     let memory = from.join(SHARED_MEMORY);
     let mut processes = start_with(machine, &Begin::Clone { memory: &memory }, progress).await?;
     let mut monitor = launch::connect(machine).await?;
+    let mut waiting = Waiting::connect(machine).await?;
     let cut_and_go = async {
-        restore(machine, &mut monitor, state).await?;
+        device_state::restore(machine, &mut monitor, state).await?;
         link(&mut monitor, false).await?;
         monitor.call(qmp::cont {}).await
     };
@@ -308,9 +201,12 @@ pub(crate) async fn thaw(
         .map_err(|error| Error::failed("restoring the frozen machine", error))?;
 
     progress.phase("Renewing");
-    let mut agent = agent(machine).await?;
-    agent
-        .run(&script(), SCRIPT)
+    let place = match Record::existing(machine)?.network {
+        Network::User => Some(network::user_place()),
+        Network::Passt | Network::Bridge(_) => None,
+    };
+    waiting
+        .become_another(&words(place.as_ref()))
         .await
         .map_err(|error| Error::failed("making the machine one of its own", error))?;
 
@@ -319,13 +215,19 @@ pub(crate) async fn thaw(
         .await
         .map_err(|error| Error::failed("linking the machine to its network", error))?;
     drop(monitor);
-    within(
-        NETWORK,
-        "the guest's address",
-        network::has_address(&mut agent, machine),
-    )
-    .await
-    .map_err(|error| Error::failed("joining the network", error))?;
+    let rest = match place {
+        Some(_) => waiting.rest(),
+        None => {
+            // The services that get the guest its address are of what it leaves for later.
+            drop(waiting);
+            let mut agent = agent(machine).await?;
+            let joined = network::has_address(&mut agent, machine);
+            within(NETWORK, "the guest's address", joined)
+                .await
+                .map_err(|error| Error::failed("joining the network", error))?;
+            Rest::until_dropped(())
+        }
+    };
     processes.iter_mut().for_each(|process| process.let_live());
-    Ok(())
+    Ok(rest)
 }

@@ -21,7 +21,8 @@ use crate::command_line::{Boot, CommandLine, Memory, Netdev, fds};
 use crate::credentials::carrier;
 use crate::lines::CallError;
 use crate::names::{
-    AGENT_SOCKET, CONSOLE, LOG, OLD_CONSOLE, PID_FILE, QMP_SOCKET, READY, WATCH_SOCKET,
+    AGENT_SOCKET, CONSOLE, LOG, OLD_CONSOLE, PID_FILE, QMP_SOCKET, READY, RENEW_SOCKET,
+    WATCH_SOCKET,
 };
 use crate::options::Network;
 use crate::qmp::Monitor;
@@ -209,6 +210,7 @@ async fn launch(
         (QMP_SOCKET, fds::QMP),
         (WATCH_SOCKET, fds::WATCH),
         (AGENT_SOCKET, fds::AGENT),
+        (RENEW_SOCKET, fds::RENEW),
     ] {
         handed_over.push(network::mapping(listen(&machine.socket(name))?, fd));
     }

@@ -17,6 +17,7 @@ mod clock;
 mod command_line;
 mod copy;
 mod credentials;
+mod device_state;
 mod disk;
 mod firmware;
 mod frozen;
@@ -29,6 +30,7 @@ mod power;
 mod qmp;
 mod ready;
 mod record;
+mod renewal;
 mod shares;
 mod snapshots;
 mod state;
@@ -41,9 +43,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use berth_driver_api::ports::Ports;
 use berth_driver_api::record::KeptRecord;
+use berth_driver_api::thaw::Words;
 use berth_driver_api::{
-    Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Result, Silent, Snapshot,
-    State, files, process,
+    Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Rest, Result, Silent,
+    Snapshot, State, files, process,
 };
 use tokio::sync::Semaphore;
 
@@ -170,6 +173,7 @@ fn remove_traces(machine: &Machine) -> Result<()> {
         names::QMP_SOCKET,
         names::WATCH_SOCKET,
         names::AGENT_SOCKET,
+        names::RENEW_SOCKET,
         names::MIGRATION_SOCKET,
     ] {
         files::remove(&machine.socket(socket))?;
@@ -336,15 +340,15 @@ impl Driver for Qemu {
         machine: &Machine,
         from: &Path,
         credentials: &[Credential],
-        script: &(dyn Fn() -> String + Sync),
+        words: &Words<'_>,
         progress: &dyn Progress,
-    ) -> Result<()> {
+    ) -> Result<Rest> {
         let settings = check::machine(machine, &self.info)?;
         // Nobody closes it.
         let _turn = self.thaws.acquire().await.ok();
         self.prepare(machine, settings, credentials, progress)
             .await?;
-        frozen::thaw(machine, from, script, progress).await
+        frozen::thaw(machine, from, words, progress).await
     }
 
     fn console(&self, machine: &Machine) -> Option<PathBuf> {

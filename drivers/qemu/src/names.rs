@@ -16,4 +16,5 @@ pub(crate) const DEVICES: &str = "devices";
 pub(crate) const QMP_SOCKET: &str = "qmp";
 pub(crate) const WATCH_SOCKET: &str = "watch";
 pub(crate) const AGENT_SOCKET: &str = "agent";
+pub(crate) const RENEW_SOCKET: &str = "renew";
 pub(crate) const MIGRATION_SOCKET: &str = "migrate";

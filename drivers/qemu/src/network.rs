@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use berth_driver_api::{Error, Machine, Result, mac, process};
+use berth_driver_api::{Error, Machine, Place, Result, mac, process};
 use command_fds::{CommandFdExt, FdMapping};
 use qapi::qga;
 
@@ -65,6 +65,17 @@ pub(crate) async fn bridged_address(machine: &Machine) -> Result<Ipv4Addr> {
         .map_err(|error| unknown(&error))?;
     address_of(&interfaces, &mac(machine.id))
         .ok_or_else(|| unknown(&"it reports no IPv4 address yet"))
+}
+
+/// Where a guest is in QEMU's own user-mode network (QEMU's manual, "Using the user mode network stack"): what is not
+/// forwarded anywhere else goes to the first address that its DHCP server would give.
+pub(crate) fn user_place() -> Place {
+    Place {
+        address: Ipv4Addr::new(10, 0, 2, 15),
+        prefix: 24,
+        gateway: Ipv4Addr::new(10, 0, 2, 2),
+        name_server: Ipv4Addr::new(10, 0, 2, 3),
+    }
 }
 
 /// Returns once the guest's card has an address, as it tells by its agent.

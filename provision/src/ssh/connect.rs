@@ -22,8 +22,8 @@ use crate::{Error, Result};
 
 /// How long a server may take to greet. A forwarded port accepts before its guest listens, and then nothing
 /// comes: better to call again soon. It grows with each attempt, for slow guests.
-const FIRST_GREETING: Duration = Duration::from_secs(3);
-const LONGEST_GREETING: Duration = Duration::from_secs(20);
+pub(super) const FIRST_GREETING: Duration = Duration::from_secs(3);
+pub(super) const LONGEST_GREETING: Duration = Duration::from_secs(20);
 /// How long key exchange and login may take; emulated guests need many seconds.
 const HANDSHAKE: Duration = Duration::from_secs(60);
 /// OpenSSH ends the connection after six attempts.
@@ -58,12 +58,16 @@ pub(super) enum Failed {
     Final(Error),
 }
 
-pub(super) async fn connect(target: &Target, deadline: Duration) -> Result<Connected> {
+/// Connects, with `greeting` as the time that the server gets for its first greeting.
+pub(super) async fn connect(
+    target: &Target,
+    deadline: Duration,
+    mut greeting: Duration,
+) -> Result<Connected> {
     let started = Instant::now();
     let end = started + deadline;
     let stop = Stop::read(target).await?;
     let mut pause = Duration::from_millis(100);
-    let mut greeting = FIRST_GREETING;
     loop {
         let attempt = timeout_at(end, attempt(&stop, greeting)).await;
         let last = match attempt {

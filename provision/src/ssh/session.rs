@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::client::Client;
-use super::connect::{Connected, connect};
+use super::connect::{Connected, FIRST_GREETING, LONGEST_GREETING, connect};
 use super::{Stream, Target, host_and_port, quote};
 use crate::{Error, Result};
 
@@ -65,11 +65,24 @@ impl Session {
     /// [`Error::Unreachable`] after the deadline; at once [`Error::HostKeyMismatch`], [`Error::HostKeyUnknown`],
     /// [`Error::KeyRejected`] and whatever is wrong with the key or the known_hosts file.
     pub async fn connect(target: &Target, deadline: Duration) -> Result<Self> {
+        Self::connect_with(target, deadline, FIRST_GREETING).await
+    }
+
+    /// As [`Session::connect`], to a server that has said by another way that it listens: it is given its time. A second
+    /// call would only have a slow guest start over.
+    ///
+    /// # Errors
+    /// As [`Session::connect`].
+    pub async fn connect_to_listening(target: &Target, deadline: Duration) -> Result<Self> {
+        Self::connect_with(target, deadline, LONGEST_GREETING).await
+    }
+
+    async fn connect_with(target: &Target, deadline: Duration, greeting: Duration) -> Result<Self> {
         let Connected {
             handle,
             carrier,
             ended,
-        } = connect(target, deadline).await?;
+        } = connect(target, deadline, greeting).await?;
         Ok(Session {
             inner: Arc::new(Inner {
                 handle,

@@ -3,7 +3,7 @@
 use std::fs;
 
 use berth_driver_api::{Driver, Machine, Progress, ready};
-use berth_images::Image;
+use berth_images::{Digest, Image};
 use uuid::Uuid;
 
 use super::guest::settle;
@@ -84,13 +84,16 @@ fn can_freeze(driver: &dyn Driver) -> Result<()> {
 /// What a machine is cloned by.
 pub(super) async fn key(driver: &dyn Driver, record: &Record, machine: &Machine) -> Result<Key> {
     can_freeze(driver)?;
+    let mut host = driver.freeze_key(machine).await.map_err(Error::Template)?;
+    // What waits in the guest has to understand what this berth says.
+    host.insert("berth".into(), Digest::of(settle().as_bytes()).to_string());
     Ok(Key {
         driver: record.driver.clone(),
         image: machine.image().map_err(Error::Template)?.digest.clone(),
         cpus: record.cpus,
         memory: record.memory,
         disk: record.disk,
-        host: driver.freeze_key(machine).await.map_err(Error::Template)?,
+        host,
     })
 }
 

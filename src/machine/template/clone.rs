@@ -1,6 +1,6 @@
 //! Making a machine by going on where a template stopped.
 
-use berth_driver_api::{Credential, Progress};
+use berth_driver_api::{Credential, Progress, Rest};
 
 use super::guest::Identity;
 use super::{Template, folder};
@@ -17,7 +17,7 @@ pub(in crate::machine) async fn clone(
     id: &str,
     credentials: &[Credential],
     progress: &dyn Progress,
-) -> Result<()> {
+) -> Result<Rest> {
     let record = &opened.record;
     let gone = || Error::NoSuchTemplate(id.to_owned());
     let template = Template::read(&folder(&berth.home, id))?.ok_or_else(gone)?;
@@ -28,7 +28,7 @@ pub(in crate::machine) async fn clone(
             &opened.machine,
             &template.folder,
             credentials,
-            &|| identity.script(),
+            &|place| identity.words(place),
             progress,
         )
         .await

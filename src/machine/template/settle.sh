@@ -1,22 +1,29 @@
-# Brings a guest that is up into the state in which it is frozen: engine up, programs that a clone needs at once in
-# memory, and nothing that says who it is.
+# Brings a guest that is up into the state in which it is frozen: engine and SSH server up, the program in memory that
+# makes a clone another machine, and nothing that says who it is.
 set -eu
 exec 2>&1
-for program in perl ip systemctl; do
+for program in perl systemctl systemd-run; do
     command -v "$program" >/dev/null || {
         echo "this image cannot be a template: it has no $program"
         exit 1
     }
 done
 
-# Each of these starts in a clone as if it had never run. The second waits for name servers, and there are none.
-systemctl stop ssh.service berth-resolv.path berth-resolv.service systemd-networkd.socket systemd-networkd.service
+# Each of these starts in a clone as if it had never run. The first waits for name servers, and there are none.
+systemctl stop berth-resolv.path berth-resolv.service systemd-networkd.socket systemd-networkd.service
 # What still starts, as it does after every boot.
 systemctl is-system-running --wait >/dev/null || true
 
+# The SSH server runs itself anew, without the key that it had made itself, up to where it reads one: a pipe that nobody
+# writes to before it is the clone's.
+ssh=$(systemctl show --property=MainPID --value ssh.service)
 rm -f /etc/ssh/ssh_host_* /root/.ssh/authorized_keys /var/lib/systemd/random-seed /var/lib/dbus/machine-id
 rm -f /run/berth/resolv.conf /run/systemd/netif/leases/* /var/lib/systemd/network/*
+mkfifo -m 600 /etc/ssh/ssh_host_ed25519_key
+kill -HUP "$ssh"
 : >/etc/machine-id
+cat /proc/sys/kernel/random/boot_id >/run/berth/boot-id
+mount --bind -o ro /run/berth/boot-id /proc/sys/kernel/random/boot_id
 # The engine keeps one in memory that no clone has.
 if [ -e /var/lib/docker/engine-id ]; then
     read -r trial </proc/sys/kernel/random/uuid
@@ -25,6 +32,17 @@ if [ -e /var/lib/docker/engine-id ]; then
 fi
 rm -f /var/lib/docker/engine-id /etc/docker/key.json
 
-cat /usr/sbin/sshd /usr/lib/openssh/sshd-* /usr/lib/systemd/systemd-networkd /usr/bin/perl /usr/sbin/dockerd \
+cat /usr/sbin/sshd /usr/lib/openssh/sshd-* /usr/lib/systemd/systemd-networkd /usr/bin/systemctl /usr/sbin/dockerd \
     >/dev/null 2>&1 || true
+for name in /sys/class/virtio-ports/*/name; do
+    read -r port <"$name"
+    device=${name%/name}
+    device=/dev/${device##*/}
+    case $port in
+        dev.berth.renew.0) renew=$device ;;
+        dev.berth.ready.0) ready=$device ;;
+    esac
+done
+systemd-run --quiet --collect --unit=berth-renew --service-type=notify \
+    perl /run/berth/renew.pl "$renew" "$ready" "$(uname -m)"
 sync

@@ -1,6 +1,6 @@
 //! A machine's devices, each with an id and a place on the bus of its own.
 
-use berth_driver_api::{Result, mac};
+use berth_driver_api::{Result, mac, thaw};
 
 use super::{Arguments, Carrier, CommandLine, Netdev, Values, fds, text};
 
@@ -143,6 +143,7 @@ impl CommandLine<'_> {
         }
         args.device(Values::of("virtio-serial-pci").set("id", "serial0"), 5);
         args.add("-chardev", listening("agent", fds::AGENT));
+        args.add("-chardev", listening("renew", fds::RENEW));
         // Without `append` the file is emptied when QEMU starts.
         let ready = Values::of("file")
             .set("id", "ready")
@@ -157,6 +158,7 @@ impl CommandLine<'_> {
         for (number, chardev, name) in [
             (1, "agent", "org.qemu.guest_agent.0"),
             (2, "ready", "dev.berth.ready.0"),
+            (3, "renew", thaw::PORT),
         ] {
             args.add(
                 "-device",

@@ -10,8 +10,11 @@ use super::{Figure, at_most, plain};
 
 const ROUNDS: usize = 3;
 
-/// How many idle machines of each kind are compared in memory.
-const IDLE: usize = 4;
+/// How many idle machines of each kind are compared in memory, if that many fit.
+const IDLE: usize = 10;
+
+/// As much memory is asked for before a machine more is made (MB): what a cold one takes.
+const ROOM: u64 = 1100;
 
 /// What every machine and the template are made with.
 const SIZE: [&str; 6] = ["--driver", "qemu", "--memory", "1G", "--cpus", "2"];
@@ -38,6 +41,7 @@ pub fn run() -> Result<Vec<Figure>> {
     let build = timed(&mut world.berth(&[&["template", "build"], &SIZE[..]].concat()))?;
     let (mut colds, mut clones) = (Vec::new(), Vec::new());
     let mut phases = vec![0.0; PHASES.len()];
+    let mut own = 0.0;
     for _ in 0..ROUNDS {
         colds.push(timed(
             &mut world.berth(&[&["create", "a1", "--cold"], &SIZE[..]].concat()),
@@ -45,44 +49,64 @@ pub fn run() -> Result<Vec<Figure>> {
         world.run(&["rm", "--yes", "a1"])?;
         let begun = std::time::Instant::now();
         let told = printed(&mut world.berth(&[&["create", "a1", "--json"], &SIZE[..]].concat()))?;
-        clones.push(begun.elapsed());
+        let took = begun.elapsed();
+        clones.push(took);
+        own += (took.as_secs_f64() - seconds(&told)?) / ROUNDS as f64;
         world.run(&["rm", "--yes", "a1"])?;
         for (sum, (names, _)) in phases.iter_mut().zip(PHASES) {
             *sum += seconds_in(&told, names)? / ROUNDS as f64;
         }
     }
     let (cold, clone) = (median(colds).as_secs_f64(), median(clones).as_secs_f64());
-    let cold_memory = memory(&world, "cold", &["--cold"])?;
-    let clone_memory = memory(&world, "clone", &[])?;
+    let idle = IDLE.min((available()? / ROOM) as usize).max(2);
+    let (cold_memory, _) = memory(&world, idle, &["--cold"])?;
+    let (clone_memory, times) = memory(&world, idle, &[])?;
+    let ends = times.first().zip(times.last());
+    let (first, last) = ends.context("no clone was made")?;
     let mut figures = vec![
         plain("making the template", build.as_secs_f64(), "s"),
         plain("cold create → the engine answers", cold, "s"),
         plain("clone → the engine answers", clone, "s"),
         at_most("clone against cold", clone / cold, "×", 0.05),
+        plain("  berth's own start and end", own, "s"),
     ];
     for ((_, what), seconds) in PHASES.iter().zip(phases) {
         figures.push(plain(*what, seconds, "s"));
     }
     figures.extend([
         plain(
-            format!("PSS of {IDLE} idle cold machines' QEMUs"),
+            format!("PSS of {idle} idle cold machines' QEMUs"),
             cold_memory,
             "MB",
         ),
         plain(
-            format!("PSS of {IDLE} idle clones' QEMUs"),
+            format!("PSS of {idle} idle clones' QEMUs"),
             clone_memory,
             "MB",
         ),
         at_most("memory against cold", clone_memory / cold_memory, "×", 0.35),
+        plain("the first of these clones", *first, "s"),
+        at_most(
+            format!("clone {idle} against the first"),
+            last / first,
+            "×",
+            1.5,
+        ),
     ]);
     Ok(figures)
 }
 
+/// How long a create took by its own account.
+fn seconds(told: &str) -> Result<f64> {
+    timings(told)?
+        .iter()
+        .map(|timing| timing["seconds"].as_f64().context("seconds"))
+        .sum()
+}
+
 /// How long a create was in these phases, by what it printed.
 fn seconds_in(told: &str, phases: &[&str]) -> Result<f64> {
-    let told: Value = serde_json::from_str(told)?;
-    let timings = told[0]["timings"].as_array().context("timings")?;
+    let timings = timings(told)?;
     let of = timings.iter().filter(|timing| {
         let phase = timing["phase"].as_str().unwrap_or_default();
         phases.contains(&phase)
@@ -90,19 +114,34 @@ fn seconds_in(told: &str, phases: &[&str]) -> Result<f64> {
     Ok(of.filter_map(|timing| timing["seconds"].as_f64()).sum())
 }
 
-/// What the QEMUs of some machines that run at once take together, each page shared among those that have it.
-fn memory(world: &World, prefix: &str, more: &[&str]) -> Result<f64> {
-    let names: Vec<String> = (1..=IDLE)
-        .map(|number| format!("{prefix}{number}"))
-        .collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    world.run(&[&["create"], &names[..], more, &SIZE[..]].concat())?;
+fn timings(told: &str) -> Result<Vec<Value>> {
+    let told: Value = serde_json::from_str(told)?;
+    Ok(told[0]["timings"].as_array().context("timings")?.clone())
+}
+
+/// Makes machines one after the other, and tells what their QEMUs take together when all are idle (MB), each page shared
+/// among those that have it, and how long each machine took (s).
+fn memory(world: &World, count: usize, how: &[&str]) -> Result<(f64, Vec<f64>)> {
+    let names: Vec<String> = (1..=count).map(|number| format!("m{number}")).collect();
+    let mut times = Vec::new();
+    for name in &names {
+        let words = [&["create", name], how, &SIZE[..]].concat();
+        times.push(timed(&mut world.berth(&words))?.as_secs_f64());
+    }
     std::thread::sleep(std::time::Duration::from_secs(10));
     let mut sum = 0.0;
     for name in &names {
         let pid = fs::read_to_string(world.machine(name).join("vm/qemu.pid"))?;
         sum += pss(pid.trim().parse()?)?;
     }
-    world.run(&[&["rm", "--yes"], &names[..]].concat())?;
-    Ok(sum)
+    world.run(&["rm", "--yes", "--all"])?;
+    Ok((sum, times))
+}
+
+/// The memory that this computer could still give (MB).
+fn available() -> Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let line = text.lines().find(|line| line.starts_with("MemAvailable:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1));
+    Ok(kib.context("MemAvailable")?.parse::<u64>()? / 1024)
 }
