@@ -20,12 +20,16 @@ pub struct Link {
 }
 
 impl Link {
-    /// Keeps a connection to the machine up for as long as the returned future runs.
-    pub fn new(opened: Arc<Opened>, board: Arc<Board>) -> (Self, impl Future<Output = ()>) {
+    /// Keeps a connection to the machine up for as long as the returned future runs. The machine may get another name.
+    pub fn new(
+        opened: watch::Receiver<Arc<Opened>>,
+        board: Arc<Board>,
+    ) -> (Self, impl Future<Output = ()>) {
         let (sender, current) = watch::channel(None);
         let keep = async move {
             loop {
-                match connect(&opened).await {
+                let now = opened.borrow().clone();
+                match connect(&now).await {
                     Ok(session) => {
                         tracing::info!("connected");
                         board.connection(None);
