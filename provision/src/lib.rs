@@ -16,6 +16,7 @@ mod environment;
 mod error;
 mod facts;
 pub mod family;
+mod hostname;
 mod openpgp;
 pub mod os;
 mod reboot;
@@ -35,6 +36,7 @@ mod wanted;
 
 pub use engine_tls::{end_tls, serve_tls};
 pub use error::{Error, Result};
+pub use hostname::hostname;
 pub use reboot::reboot;
 pub use recognise::{Recognised, recognise};
 pub use settings::{Settings, drift};

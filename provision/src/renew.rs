@@ -76,7 +76,7 @@ fn script(renewal: &Renewal) -> String {
 }
 
 /// A script as root's.
-fn as_root(script: &str) -> String {
+pub(crate) fn as_root(script: &str) -> String {
     let outer = "export LC_ALL=C; r=; [ \"$(id -u)\" = 0 ] || \
                  { if sudo -n true 2>/dev/null; then r='sudo -n'; else r='doas -n'; fi; }; \
                  exec $r sh -c \"$1\"";

@@ -122,6 +122,10 @@ pub struct SpecArgs {
     #[arg(long)]
     cold: bool,
 
+    /// Make it, even if one like it waits in a pool; `berth pool --help` has more
+    #[arg(long)]
+    no_pool: bool,
+
     /// Show where the time went
     #[arg(long)]
     pub timings: bool,
@@ -159,6 +163,8 @@ impl SpecArgs {
             settings: self.settings.settings()?,
             expiry: Expiry::of(self.ttl, self.ephemeral),
             cold: self.cold,
+            no_pool: self.no_pool,
+            pool: None,
         })
     }
 

@@ -4,7 +4,10 @@ use clap::Command;
 
 /// What commands are for, in the order in which a newcomer meets them.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Machines", &["up", "create", "clone", "template", "rm"]),
+    (
+        "Machines",
+        &["up", "create", "clone", "template", "pool", "rm"],
+    ),
     (
         "Their life",
         &[

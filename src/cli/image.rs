@@ -268,7 +268,7 @@ fn inspect(berth: &Berth, references: &[String], verify: bool) -> Result<()> {
 /// The digest of each image in use, with the name of what rests on it.
 fn users(berth: &Berth) -> Result<Vec<(String, String)>> {
     let mut used = Vec::new();
-    for name in berth.home.machine_names()? {
+    for name in berth.home.all_names()? {
         // A record that cannot be read may need any image: say so before one is gone.
         let record = berth.record(&name)?;
         for image in record.image.into_iter().chain(record.kernel) {

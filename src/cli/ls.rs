@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use comfy_table::Table;
 
+use super::error::Usage;
 use super::output::{self, Format};
 use crate::fleet::{Selection, pick};
 use crate::machine::{Berth, Row, ask_all};
@@ -20,6 +21,10 @@ pub struct Args {
     #[command(flatten)]
     selection: Selection,
 
+    /// Only the machines that wait in pools, which are not listed otherwise
+    #[arg(long, conflicts_with_all = ["names", "all"])]
+    waiting: bool,
+
     #[command(flatten)]
     format: Format,
 
@@ -31,7 +36,15 @@ pub struct Args {
 /// Lists them.
 pub async fn run(berth: &Berth, args: &Args) -> Result<ExitCode> {
     let deadline = Duration::try_from_secs_f64(args.timeout)?;
-    let names = pick(berth, &args.selection, deadline).await?;
+    let names = match args.waiting {
+        false => pick(berth, &args.selection, deadline).await?,
+        true if args.selection.filters.is_empty() => berth.home.waiting_names()?,
+        true => {
+            return Err(
+                Usage("--waiting lists all machines that wait, and only those".into()).into(),
+            );
+        }
+    };
     if args.format.quiet {
         // Names need no machine to be asked.
         output::lines(names)?;

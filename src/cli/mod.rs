@@ -34,6 +34,7 @@ mod ls;
 mod mount;
 mod output;
 mod plan;
+mod pool;
 mod power;
 mod progress;
 mod provision;
@@ -142,6 +143,7 @@ enum Command {
     Swarm(swarm::Args),
     Image(image::Args),
     Template(template::Args),
+    Pool(pool::Args),
     Driver(driver::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -263,60 +265,81 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
         other => other,
     };
     let berth = Berth::from_environment()?;
+    let may_take = matches!(
+        command,
+        Command::Up(_)
+            | Command::Create(_)
+            | Command::Clone(_)
+            | Command::Start(_)
+            | Command::Stop(_)
+            | Command::Restart(_)
+            | Command::Kill(_)
+            | Command::Apply(_)
+            | Command::Rm(_)
+    );
+    let outcome = carry_out(&berth, command, screen).await;
+    if may_take {
+        crate::machine::pool::notice(&berth);
+    }
+    outcome
+}
+
+async fn carry_out(berth: &Berth, command: Command, screen: &Screen) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Up(args) => up::run(&berth, args, screen).await,
-        Command::Create(args) => create::run(&berth, args, screen).await,
-        Command::Ls(args) => ls::run(&berth, &args).await,
-        Command::Inspect(args) => inspect::run(&berth, &args).await,
-        Command::Status(args) => status::run(&berth, &args).await,
-        Command::Ip(args) => ip::run(&berth, &args).await,
-        Command::Url(args) => url::run(&berth, &args).await,
-        Command::Logs(args) => logs::run(&berth, &args).await,
-        Command::Label(args) => label::run(&berth, &args, screen).await,
-        Command::Start(args) => power::start(&berth, &args, screen).await,
-        Command::Stop(args) => power::stop(&berth, &args, screen).await,
-        Command::Restart(args) => power::restart(&berth, &args, screen).await,
-        Command::Kill(args) => power::kill(&berth, &args, screen).await,
-        Command::Suspend(args) => suspend::suspend(&berth, &args, screen).await,
-        Command::Resume(args) => suspend::resume(&berth, &args, screen).await,
-        Command::Clone(args) => clone::run(&berth, &args, screen).await,
-        Command::Snapshot(args) => snapshot::run(&berth, args, screen).await,
-        Command::Rm(args) => rm::run(&berth, &args, screen).await,
-        Command::Ssh(args) => ssh::run(&berth, &args).await,
-        Command::Ps(args) => client::ps::run(&berth, &args).await,
-        Command::Images(args) => client::images::run(&berth, &args).await,
-        Command::Stats(args) => client::stats::run(&berth, &args).await,
-        Command::Events(args) => client::events::run(&berth, &args).await,
-        Command::Df(args) => client::df::run(&berth, &args).await,
-        Command::Cp(args) => cp::run(&berth, &args, screen).await,
-        Command::Exec(args) => exec::run(&berth, &args, screen).await,
-        Command::Plan(args) => plan::run(&berth, &args, screen).await,
-        Command::Apply(args) => apply::run(&berth, &args, screen).await,
-        Command::Fleet(args) => fleet::run(&berth, &args).await,
-        Command::SshConfig(args) => ssh_config::run(&berth, &args),
-        Command::HostKey(args) => host_key::run(&berth, &args, screen).await,
-        Command::Export(args) => export::run(&berth, &args, screen).await,
-        Command::Import(args) => import::run(&berth, &args, screen).await,
-        Command::Use(args) => use_::run(&berth, &args).await,
-        Command::Env(args) => env::run(&berth, &args).await,
-        Command::Context(args) => context::run(&berth, &args),
-        Command::Certs(args) => certs::run(&berth, &args, screen).await,
-        Command::Provision(args) => provision::run(&berth, &args, screen).await,
-        Command::Upgrade(args) => upgrade::run(&berth, &args, screen).await,
-        Command::Rollout(args) => rollout::run(&berth, args, screen).await,
-        Command::Engine(args) => engine::run(&berth, args, screen).await,
-        Command::Mount(args) => mount::run(&berth, args, screen).await,
-        Command::Swarm(args) => swarm::run(&berth, &args, screen).await,
-        Command::Template(args) => template::run(&berth, args, screen).await,
-        Command::Image(args) => image::run(&berth, &args, screen).await,
-        Command::Driver(args) => driver::run(&berth, &args, screen).await,
-        Command::Doctor(args) => doctor::run(&berth, &args, screen).await,
+        Command::Up(args) => up::run(berth, args, screen).await,
+        Command::Create(args) => create::run(berth, args, screen).await,
+        Command::Ls(args) => ls::run(berth, &args).await,
+        Command::Inspect(args) => inspect::run(berth, &args).await,
+        Command::Status(args) => status::run(berth, &args).await,
+        Command::Ip(args) => ip::run(berth, &args).await,
+        Command::Url(args) => url::run(berth, &args).await,
+        Command::Logs(args) => logs::run(berth, &args).await,
+        Command::Label(args) => label::run(berth, &args, screen).await,
+        Command::Start(args) => power::start(berth, &args, screen).await,
+        Command::Stop(args) => power::stop(berth, &args, screen).await,
+        Command::Restart(args) => power::restart(berth, &args, screen).await,
+        Command::Kill(args) => power::kill(berth, &args, screen).await,
+        Command::Suspend(args) => suspend::suspend(berth, &args, screen).await,
+        Command::Resume(args) => suspend::resume(berth, &args, screen).await,
+        Command::Clone(args) => clone::run(berth, &args, screen).await,
+        Command::Snapshot(args) => snapshot::run(berth, args, screen).await,
+        Command::Rm(args) => rm::run(berth, &args, screen).await,
+        Command::Ssh(args) => ssh::run(berth, &args).await,
+        Command::Ps(args) => client::ps::run(berth, &args).await,
+        Command::Images(args) => client::images::run(berth, &args).await,
+        Command::Stats(args) => client::stats::run(berth, &args).await,
+        Command::Events(args) => client::events::run(berth, &args).await,
+        Command::Df(args) => client::df::run(berth, &args).await,
+        Command::Cp(args) => cp::run(berth, &args, screen).await,
+        Command::Exec(args) => exec::run(berth, &args, screen).await,
+        Command::Plan(args) => plan::run(berth, &args, screen).await,
+        Command::Apply(args) => apply::run(berth, &args, screen).await,
+        Command::Fleet(args) => fleet::run(berth, &args).await,
+        Command::SshConfig(args) => ssh_config::run(berth, &args),
+        Command::HostKey(args) => host_key::run(berth, &args, screen).await,
+        Command::Export(args) => export::run(berth, &args, screen).await,
+        Command::Import(args) => import::run(berth, &args, screen).await,
+        Command::Use(args) => use_::run(berth, &args).await,
+        Command::Env(args) => env::run(berth, &args).await,
+        Command::Context(args) => context::run(berth, &args),
+        Command::Certs(args) => certs::run(berth, &args, screen).await,
+        Command::Provision(args) => provision::run(berth, &args, screen).await,
+        Command::Upgrade(args) => upgrade::run(berth, &args, screen).await,
+        Command::Rollout(args) => rollout::run(berth, args, screen).await,
+        Command::Engine(args) => engine::run(berth, args, screen).await,
+        Command::Mount(args) => mount::run(berth, args, screen).await,
+        Command::Swarm(args) => swarm::run(berth, &args, screen).await,
+        Command::Template(args) => template::run(berth, args, screen).await,
+        Command::Pool(args) => pool::run(berth, args, screen).await,
+        Command::Image(args) => image::run(berth, &args, screen).await,
+        Command::Driver(args) => driver::run(berth, &args, screen).await,
+        Command::Doctor(args) => doctor::run(berth, &args, screen).await,
         Command::KeepConnections => {
             kept::run(&berth.home).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Supervise { name } => {
-            supervisor::run(&berth, &name).await?;
+            supervisor::run(berth, &name).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Completions(_) | Command::Version(_) => Ok(ExitCode::SUCCESS),

@@ -10,7 +10,7 @@ use super::error::Usage;
 use super::output;
 use super::progress::Screen;
 use crate::fleet::{Selection, select, swarm};
-use crate::machine::{self, Berth, check_name};
+use crate::machine::{self, Berth, check_form};
 
 /// Remove machines with everything that berth made for them
 #[derive(Debug, clap::Args)]
@@ -109,7 +109,7 @@ async fn doomed(berth: &Berth, args: &Args) -> Result<Vec<String>> {
             .names
             .retain(|name| !args.force || berth.home.has_traces(name));
         for name in &selection.names {
-            if check_name(name).is_err() || !berth.home.has_traces(name) {
+            if check_form(name).is_err() || !berth.home.has_traces(name) {
                 return Err(berth.no_such_machine(name).into());
             }
         }

@@ -174,7 +174,7 @@ fn named(berth: &Berth, wanted: &[String]) -> Result<Vec<String>> {
             continue;
         }
         // A machine whose record is damaged is there all the same: it can be listed and removed.
-        let known = crate::machine::check_name(wanted).is_ok()
+        let known = crate::machine::check_form(wanted).is_ok()
             && berth.home.machine(wanted).path().exists();
         if !known {
             return Err(berth.no_such_machine(wanted));

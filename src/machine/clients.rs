@@ -46,6 +46,10 @@ impl Berth {
     /// # Errors
     /// [`crate::context::Error::Foreign`] if somebody else has one of that name.
     pub fn write_contexts(&self, record: &Record) -> Result<()> {
+        if record.waits() {
+            // Nobody's yet: it is not in anybody's list.
+            return Ok(());
+        }
         let endpoint = self.endpoint(record)?;
         let about = format!("berth machine {}", record.name);
         let home = self.home.data();

@@ -11,8 +11,8 @@ use super::journal::{self, Journal};
 use super::request::{Request, check_request, planned, settled};
 use super::tls;
 use super::{
-    Berth, DISTRO, Error, Opened, Record, Result, adopt, clone, identity, image, lost, power, seed,
-    template,
+    Berth, DISTRO, Error, Opened, Record, Result, adopt, clone, identity, image, lost, pool, power,
+    seed, template,
 };
 use crate::store::{self, Lock, create_private_folder};
 
@@ -22,6 +22,9 @@ use crate::store::{self, Lock, create_private_folder};
 /// # Errors
 /// [`Error::Exists`], [`Error::Busy`], and whatever a step fails with.
 pub async fn create(berth: &Berth, request: &Request, progress: &dyn Progress) -> Result<Record> {
+    if let Some(record) = pool::take(berth, request, progress).await? {
+        return Ok(record);
+    }
     let (_lock, record) = found(berth, request, progress).await?;
     carry_out(berth, record, request.boot_deadline, progress).await
 }
@@ -121,6 +124,9 @@ pub(super) fn found_folder(
     record: &Record,
     more: impl FnOnce(&Path) -> store::Result<()>,
 ) -> Result<()> {
+    if record.waits() {
+        store::link(&berth.home, &record.name, record.id)?;
+    }
     let folder = berth.home.machine(&record.name);
     let draft = berth.home.draft(&record.name);
     // A berth that was killed at this point left one.
@@ -138,6 +144,9 @@ pub(super) fn found_folder(
     })();
     if drafted.is_err() {
         let _ = store::remove_folder(&draft);
+        if record.waits() {
+            let _ = store::remove_entry(&berth.home.entry(&record.name));
+        }
     }
     Ok(drafted?)
 }
@@ -153,6 +162,9 @@ pub(super) async fn carry_out(
         .machine(&opened.record, opened.driver.info(), progress)
         .await?;
     let name = opened.record.name.clone();
+    if opened.record.pool.as_ref().is_some_and(|pool| pool.taken) {
+        return pool::finish_taking(berth, opened, boot_deadline, progress).await;
+    }
     let mut journal = Journal::begin(&opened.folder.journal(), "create")?;
 
     journal

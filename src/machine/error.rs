@@ -206,6 +206,14 @@ pub enum Error {
     /// A folder for sockets is not safe to use.
     #[error("{path} is not a folder of yours with mode 0700", path = .0.display())]
     UnsafeFolder(PathBuf),
+    /// There is no such pool.
+    #[error("there is no pool {name}")]
+    NoSuchPool {
+        /// What the user wrote.
+        name: String,
+        /// The pools that there are.
+        known: Vec<String>,
+    },
     /// There is no such template.
     #[error("there is no template {0}")]
     NoSuchTemplate(String),

@@ -130,6 +130,30 @@ pub fn host_key(folder: &MachineFolder) -> Result<Option<String>> {
     }
 }
 
+/// Has the machine known by another name, with the host key that it has.
+///
+/// # Errors
+/// If its known_hosts cannot be read or written.
+pub fn rename(folder: &MachineFolder, name: &str) -> Result<()> {
+    let known_hosts = format!("{} {}", ssh_config::alias(name), host_key_of(folder)?);
+    Ok(store::write_private(
+        &folder.known_hosts(),
+        format!("{}\n", known_hosts.trim()).as_bytes(),
+    )?)
+}
+
+/// The host's public key, as `type base64`.
+fn host_key_of(folder: &MachineFolder) -> Result<String> {
+    let path = folder.known_hosts();
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| Error::Store(store::Error::io(&path)(error)))?;
+    Ok(text
+        .trim()
+        .split_once(' ')
+        .map_or("", |(_, key)| key)
+        .to_owned())
+}
+
 /// Forgets the host's private key once the guest has it.
 pub fn handed_over(folder: &MachineFolder) {
     // A key that stays is no harm: the folder is private.
@@ -145,9 +169,9 @@ fn host_key_file(folder: &MachineFolder) -> std::path::PathBuf {
 /// # Errors
 /// If the machine's known_hosts cannot be read.
 pub fn host_public(folder: &MachineFolder, name: &str) -> Result<String> {
-    let path = folder.known_hosts();
-    let text = std::fs::read_to_string(&path)
-        .map_err(|error| Error::Store(store::Error::io(&path)(error)))?;
-    let key = text.trim().split_once(' ').map_or("", |(_, key)| key);
-    Ok(format!("{key} {}\n", ssh_config::alias(name)))
+    Ok(format!(
+        "{} {}\n",
+        host_key_of(folder)?,
+        ssh_config::alias(name)
+    ))
 }

@@ -21,6 +21,7 @@ mod member;
 mod mounts;
 mod name;
 mod observe;
+pub mod pool;
 mod power;
 mod reach;
 mod record;
@@ -54,7 +55,7 @@ pub use labels::{LabelChange, change_labels, check_label};
 pub use lost::{Lost, adopt_lost, lost};
 pub use member::{Member, create_member, mark};
 pub use mounts::{Mount, add_mount, remove_mount};
-pub use name::{DEFAULT_NAME, check_name};
+pub use name::{DEFAULT_NAME, check_form, check_name};
 pub use observe::{Seen, observe};
 pub use power::{kill, must_run, restart, start, stop};
 pub use reach::{Reached, reach, reach_engine};
@@ -121,8 +122,8 @@ impl Berth {
     /// [`Error::NoSuchMachine`] with the names that there are.
     pub fn record(&self, name: &str) -> Result<Record> {
         // A name that breaks the rules is no machine's: it must not become a path.
-        let found = match check_name(name) {
-            Ok(()) => Record::read(&self.home.machine(name))?,
+        let found = match check_form(name) {
+            Ok(()) => Record::of(&self.home, name)?,
             Err(_) => None,
         };
         found.map_or_else(|| Err(self.no_such_machine(name)), Ok)
@@ -186,7 +187,7 @@ impl Berth {
         let folder = self.home.machine(&record.name);
         Machine {
             id: record.id,
-            name: record.name.clone(),
+            name: record.first_name().to_owned(),
             folder: folder.vm(),
             sockets: folder.sockets(),
             ports: self.home.ports(),

@@ -294,7 +294,7 @@ pub(super) async fn publish(
                 endpoint::engine_answers(opened, ENGINE_DEADLINE).await
             })
             .await?;
-    } else if !opened.record.mounts.is_empty() || opened.record.expiry.is_some() {
+    } else if opened.record.is_supervised() {
         open_endpoint(opened, journal, progress).await?;
     }
     if !opened.record.mounts.is_empty() {

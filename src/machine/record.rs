@@ -14,6 +14,7 @@ use super::clone::Origin;
 use super::expiry::Expiry;
 use super::member::Member;
 use super::mounts::Mount;
+use super::pool::Pooled;
 use super::settings::EngineSettings;
 use super::tls::TlsWish;
 use crate::store::{self, Home, MachineFolder, Migration};
@@ -93,6 +94,9 @@ pub struct Record {
     /// When it was found again at its hypervisor, its record here having been lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovered: Option<Timestamp>,
+    /// The pool that it waits in, or came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pooled>,
     /// The user's labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -200,6 +204,7 @@ impl Record {
             origin: None,
             expiry: None,
             recovered: None,
+            pool: None,
             labels: BTreeMap::new(),
             options: spec.options.clone(),
             unknown: Table::new(),
@@ -219,6 +224,7 @@ impl Record {
             member: None,
             expiry: None,
             recovered: None,
+            pool: None,
             ..self.clone()
         }
     }
@@ -235,7 +241,10 @@ impl Record {
 
     /// Whether there is something for a supervisor to do.
     pub fn is_supervised(&self) -> bool {
-        self.engine_socket().is_some() || !self.mounts.is_empty() || self.expiry.is_some()
+        self.engine_socket().is_some()
+            || !self.mounts.is_empty()
+            || self.expiry.is_some()
+            || self.pool.is_some()
     }
 
     /// The driver's word on where the machine is reached, with the user that this machine lets in.
@@ -244,6 +253,31 @@ impl Record {
             address.user.clone_from(&cloud_init.user);
         }
         address
+    }
+
+    /// True while the machine waits in a pool: it is nobody's yet.
+    pub fn waits(&self) -> bool {
+        self.pool.as_ref().is_some_and(|pool| !pool.taken)
+    }
+
+    /// The name that the machine was made with. Its driver knows it by that one: only berth's own has changed since.
+    pub fn first_name(&self) -> &str {
+        self.pool
+            .as_ref()
+            .map_or(&self.name, |pool| &pool.first_name)
+    }
+
+    /// The record of machine `name`; `None` if there is none. What the machine's folder is called is its name: of one
+    /// that is taken from a pool, nothing else changes in that moment.
+    ///
+    /// # Errors
+    /// As [`Record::read`].
+    pub fn of(home: &Home, name: &str) -> Result<Option<Self>> {
+        let mut record = Record::read(&home.machine(name))?;
+        if let Some(record) = record.as_mut().filter(|record| record.pool.is_some()) {
+            record.name = name.to_owned();
+        }
+        Ok(record)
     }
 
     /// Reads the record in `folder`; `None` if there is none.
@@ -276,7 +310,15 @@ impl Record {
     /// # Errors
     /// If the file cannot be written; the old one is then still there.
     pub fn write(&self, home: &Home) -> Result<()> {
-        let path = home.machine(&self.name).record();
+        self.write_in(&home.machine(&self.name))
+    }
+
+    /// Writes the record into a folder that may have another name still.
+    ///
+    /// # Errors
+    /// As [`Record::write`].
+    pub(super) fn write_in(&self, folder: &MachineFolder) -> Result<()> {
+        let path = folder.record();
         let text = toml::to_string(self).map_err(|error| store::Error::Damaged {
             path: path.clone(),
             reason: error.to_string(),

@@ -7,8 +7,8 @@ use berth_driver_api::{Progress, Spec};
 
 use super::journal::Journal;
 use super::tls;
-use super::{Berth, EngineWish, Error, Opened, Record, Result, check_name};
-use super::{adopt, endpoint, expiry};
+use super::{Berth, EngineWish, Error, Opened, Record, Result, check_form};
+use super::{adopt, endpoint, expiry, pool};
 use crate::store::{self, Lock};
 
 /// Removes the VM, its supervisor, its context and its files. `force` removes even a machine whose record cannot be
@@ -17,7 +17,7 @@ use crate::store::{self, Lock};
 /// # Errors
 /// [`Error::NoSuchMachine`], or what a step failed with; a second try goes on from there.
 pub async fn remove(berth: &Berth, name: &str, force: bool, progress: &dyn Progress) -> Result<()> {
-    check_name(name)?;
+    check_form(name)?;
     if !berth.home.has_traces(name) {
         return Err(berth.no_such_machine(name));
     }
@@ -48,7 +48,7 @@ pub async fn remove_if_over(berth: &Berth, name: &str, progress: &dyn Progress) 
     Ok(true)
 }
 
-async fn remove_locked(
+pub(super) async fn remove_locked(
     berth: &Berth,
     name: &str,
     force: bool,
@@ -59,10 +59,14 @@ async fn remove_locked(
     let (draft, doomed) = (berth.home.draft(name), berth.home.doomed(name));
     // What a berth left that was killed just before or after there was a machine.
     store::remove_folder(&draft)?;
-    store::remove_folder(&doomed)?;
+    store::remove_entry(&doomed)?;
+    let mut first_name = None;
     if folder.path().exists() {
         match read(berth, name).await {
-            Ok(Some(opened)) => remove_parts(berth, &opened, force, progress).await?,
+            Ok(Some(opened)) => {
+                remove_parts(berth, &opened, force, progress).await?;
+                first_name = Some(opened.record.first_name().to_owned());
+            }
             Ok(None) => {}
             Err(error) if force => {
                 progress.note(&format!("{error}; its files are removed"));
@@ -73,14 +77,21 @@ async fn remove_locked(
             Err(error) => return Err(error),
         }
         // One rename, so that no half-removed machine is ever listed.
-        fs::rename(folder.path(), &doomed).map_err(store::Error::io(folder.path()))?;
-        store::remove_folder(&doomed)?;
+        let entry = berth.home.entry(name);
+        fs::rename(&entry, &doomed).map_err(store::Error::io(&entry))?;
+        store::remove_entry(&doomed)?;
+    } else {
+        // The link of a waiting machine that never came to be.
+        store::remove_entry(&berth.home.entry(name))?;
+    }
+    if let Some(first) = first_name.filter(|first| first != name) {
+        pool::forget_lock(berth, &first)?;
     }
     Ok(lock.remove()?)
 }
 
 async fn read(berth: &Berth, name: &str) -> Result<Option<Opened>> {
-    match Record::read(&berth.home.machine(name))? {
+    match Record::of(&berth.home, name)? {
         Some(record) => Ok(Some(berth.open_record(record).await?)),
         None => Ok(None),
     }

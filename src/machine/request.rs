@@ -8,10 +8,11 @@ use berth_driver_api::{Machine, Progress, check_options};
 use berth_images::{Checksum, Image};
 
 use super::mounts::{self, Mount};
+use super::pool::Pooled;
 use super::tls::TlsWish;
 use super::{
-    Berth, DISTRO, EngineSettings, EngineWish, Error, Expiry, ImageRef, Record, Result, check_name,
-    choice, image, labels, show_size,
+    Berth, DISTRO, EngineSettings, EngineWish, Error, Expiry, ImageRef, Record, Result, check_form,
+    check_name, choice, image, labels, show_size,
 };
 
 /// What the user asked for.
@@ -53,6 +54,10 @@ pub struct Request {
     pub expiry: Option<Expiry>,
     /// Whether it is booted even if there is a template that it could be cloned from.
     pub cold: bool,
+    /// Whether it is made even if one like it waits in a pool.
+    pub no_pool: bool,
+    /// The pool that it is made for.
+    pub pool: Option<Pooled>,
 }
 
 impl Request {
@@ -77,6 +82,8 @@ impl Request {
             boot_deadline: Duration::from_secs(600),
             expiry: None,
             cold: false,
+            no_pool: false,
+            pool: None,
         }
     }
 }
@@ -96,7 +103,9 @@ pub(super) async fn settled(
 ) -> Result<Request> {
     let mut request = choice::settle(berth, request, progress).await?;
     let driver = berth.drivers.get(&request.driver).await?;
-    for option in &driver.info().options {
+    // What a pool has was settled when it was made.
+    let own = request.pool.is_none();
+    for option in driver.info().options.iter().filter(|_| own) {
         if let Ok(value) = std::env::var(option.variable(&request.driver)) {
             request.options.entry(option.name.clone()).or_insert(value);
         }
@@ -106,7 +115,10 @@ pub(super) async fn settled(
 }
 
 pub(super) fn check_request(berth: &Berth, request: &Request) -> Result<()> {
-    check_name(&request.name)?;
+    match &request.pool {
+        None => check_name(&request.name)?,
+        Some(_) => check_form(&request.name)?,
+    }
     request.settings.resolve()?;
     if request.cpus == Some(0) {
         return Err(Error::BadRequest {
@@ -146,6 +158,7 @@ pub(super) async fn planned(
     record.settings = request.settings.clone();
     record.mounts = request.mounts.clone();
     record.expiry = request.expiry.clone();
+    record.pool = request.pool.clone();
     let refused = Error::driver(&request.name);
     // First what needs no image: nobody should wait for one only to hear that the memory was mistyped.
     let mut machine = berth.machine_without_image(&record, None);

@@ -191,7 +191,7 @@ pub fn find(home: &Home, id: &str) -> Result<Template> {
 /// If a record cannot be read: it may name any template.
 pub fn users(berth: &Berth, id: &str) -> Result<Vec<String>> {
     let mut users = Vec::new();
-    for name in berth.home.machine_names()? {
+    for name in berth.home.all_names()? {
         match berth.record(&name) {
             Ok(record) if record.template.as_deref() == Some(id) => users.push(name),
             // It was removed since it was listed.

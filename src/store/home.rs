@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use etcetera::BaseStrategy;
 use sha2::{Digest, Sha256};
 
-use super::{Error, Result, create_private_folder};
+use super::{Error, Result, create_private_folder, linked};
 
 /// Longest path that fits `sun_path` with its closing zero (unix(7)), less room for the longest socket name.
 const MAX_SOCKET_FOLDER: usize = 107 - 20;
@@ -120,6 +120,11 @@ impl Home {
         self.data.join("plugins")
     }
 
+    /// Pools of waiting machines, a folder each.
+    pub fn pools(&self) -> PathBuf {
+        self.data.join("pools")
+    }
+
     /// The folder of all machines.
     pub fn machines(&self) -> PathBuf {
         self.data.join("machines")
@@ -130,9 +135,14 @@ impl Home {
         self.data.join("templates")
     }
 
+    /// The locks of all machines' writers.
+    pub fn locks(&self) -> PathBuf {
+        self.data.join("locks")
+    }
+
     /// The lock of a machine's writers. The folder of locks must exist.
     pub fn lock(&self, name: &str) -> PathBuf {
-        self.data.join("locks").join(name)
+        self.locks().join(name)
     }
 
     /// Where a machine's folder is made before it gets its name. Whoever has the machine's lock may clear it.
@@ -147,16 +157,21 @@ impl Home {
 
     /// True if a machine is there, or what an interrupted berth left of one.
     pub fn has_traces(&self, name: &str) -> bool {
-        let folder = self.machine(name).path;
-        [folder, self.draft(name), self.doomed(name)]
+        [self.entry(name), self.draft(name), self.doomed(name)]
             .iter()
-            .any(|path| path.exists())
+            // A link that leads nowhere is a trace too.
+            .any(|path| path.symlink_metadata().is_ok())
+    }
+
+    /// What has a machine's name: its folder, or the link to it of a machine that came from a pool.
+    pub fn entry(&self, name: &str) -> PathBuf {
+        self.machines().join(name)
     }
 
     /// The folder of one machine, which need not exist.
     pub fn machine(&self, name: &str) -> MachineFolder {
         MachineFolder {
-            path: self.machines().join(name),
+            path: linked::resolve(&self.entry(name)),
         }
     }
 
@@ -165,22 +180,37 @@ impl Home {
     /// # Errors
     /// If one cannot be made.
     pub fn prepare(&self) -> Result<()> {
-        for folder in [
-            self.machines(),
-            self.data.join("locks"),
-            self.ports(),
-            self.cache(),
-        ] {
+        for folder in [self.machines(), self.locks(), self.ports(), self.cache()] {
             create_private_folder(&folder)?;
         }
         Ok(())
     }
 
-    /// The names of all machines, sorted. No file is opened.
+    /// The names of the user's machines, sorted. No file is opened.
     ///
     /// # Errors
     /// If the folder cannot be read.
     pub fn machine_names(&self) -> Result<Vec<String>> {
+        let mut names = self.all_names()?;
+        names.retain(|name| !linked::waits(name));
+        Ok(names)
+    }
+
+    /// The names of the machines that wait in pools, sorted. No file is opened.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub fn waiting_names(&self) -> Result<Vec<String>> {
+        let mut names = self.all_names()?;
+        names.retain(|name| linked::waits(name));
+        Ok(names)
+    }
+
+    /// The names of the user's machines and of those that wait in pools, for what all of them rest on.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub fn all_names(&self) -> Result<Vec<String>> {
         let folder = self.machines();
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,

@@ -6,6 +6,7 @@
 mod atomic;
 mod error;
 mod home;
+mod linked;
 mod lock;
 mod migrate;
 mod watch;
@@ -13,6 +14,7 @@ mod watch;
 pub use atomic::{create_private_folder, remove_folder, write_atomically, write_private};
 pub use error::{Error, Result};
 pub use home::{Home, MachineFolder, sockets_of};
+pub use linked::{WAITING, give_name, link, remove_entry};
 pub use lock::{Holder, Lock, holder};
 pub use migrate::{Migration, migrate, read_table};
 pub use watch::Watch;

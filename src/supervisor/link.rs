@@ -20,14 +20,18 @@ pub struct Link {
 }
 
 impl Link {
-    /// Keeps a connection to the machine up for as long as the returned future runs.
-    pub fn new(opened: Arc<Opened>, board: Arc<Board>) -> (Self, impl Future<Output = ()>) {
+    /// Keeps a connection to the machine up for as long as the returned future runs. The machine may get another name.
+    pub fn new(
+        opened: watch::Receiver<Arc<Opened>>,
+        board: Arc<Board>,
+    ) -> (Self, impl Future<Output = ()>) {
         let (sender, current) = watch::channel(None);
         let keep = async move {
             // Supervisors are started when the guest has said that its SSH server listens.
             let mut listens = true;
             loop {
-                let connected = connect(&opened, listens).await;
+                let now = opened.borrow().clone();
+                let connected = connect(&now, listens).await;
                 listens = false;
                 match connected {
                     Ok(session) => {

@@ -5,6 +5,7 @@
 mod forward;
 mod link;
 mod mounts;
+mod name;
 mod ports;
 mod run;
 mod socket;

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use super::forward::Forwarder;
 use super::link::Link;
 use super::status::Board;
-use super::{mounts, ports, socket, tls};
+use super::{mounts, name, ports, socket, tls};
 use crate::machine::{Berth, Error, LISTENS, Opened, Result, SUPERVISE, remove_by_itself};
 use crate::store::{self, Lock};
 
@@ -39,18 +40,31 @@ pub async fn run(berth: &Berth, name: &str) -> Result<()> {
     };
     let mut terminate = signal(SignalKind::terminate()).map_err(store::Error::io("SIGTERM"))?;
     let board = Arc::new(Board::new(&opened.folder.supervisor_status()));
-    let (link, keep) = Link::new(opened.clone(), board.clone());
+    let (renamed, current) = watch::channel(opened.clone());
+    let (link, keep) = Link::new(current.clone(), board.clone());
     let serve_engine = async {
         let Some((engine, listener)) = endpoint else {
             return std::future::pending().await;
         };
         let forwarder = Forwarder::new(link.clone(), engine.clone());
+        let tls = name::with(current.clone(), |now| {
+            let (forwarder, board) = (forwarder.clone(), board.clone());
+            async move { tls::follow(berth, &now, forwarder, board).await }
+        });
         tokio::select! {
             () = socket::serve(listener, forwarder.clone()) => {}
-            () = tls::follow(berth, &opened, forwarder, board.clone()) => {}
+            () = tls => {}
             () = forward_ports(&opened, link.clone(), engine, board.clone()) => {}
         }
     };
+    let time_is_over = name::with(
+        current.clone(),
+        |now| async move { time_is_over(&now).await },
+    );
+    let mounts = name::with(current.clone(), |now| {
+        let (link, board) = (link.clone(), board.clone());
+        async move { mounts::follow(berth, &now, link, board).await }
+    });
     say_ready().await?;
     tokio::select! {
         stopped = opened.driver.wait_stopped(&opened.machine) => match stopped {
@@ -60,13 +74,16 @@ pub async fn run(berth: &Berth, name: &str) -> Result<()> {
         _ = terminate.recv() => tracing::info!("told to end"),
         () = keep => {}
         () = serve_engine => {}
-        () = time_is_over(&opened) => tracing::info!("the machine's time is over"),
-        () = mounts::follow(berth, &opened, link.clone(), board.clone()) => {}
+        () = time_is_over => tracing::info!("the machine's time is over"),
+        () = mounts => {}
+        () = name::follow(berth, &renamed) => {}
+        () = name::tell(current.clone(), link.clone()) => {}
     }
     for file in [path, opened.folder.supervisor_status()] {
         let _ = std::fs::remove_file(file);
     }
-    remove_by_itself(&opened).await
+    let now = current.borrow().clone();
+    remove_by_itself(&now).await
 }
 
 async fn time_is_over(opened: &Opened) {

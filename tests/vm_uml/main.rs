@@ -6,6 +6,7 @@
 mod debian13;
 mod group;
 mod killed;
+mod pool;
 mod short;
 mod user;
 

@@ -106,6 +106,12 @@ pub(super) fn of_machine(error: &Error) -> Words {
         Error::Timeout { machine, .. } => {
             hinted(FAILED, &format!("`berth logs {machine}` may tell why"))
         }
+        Error::NoSuchPool { known, .. } if known.is_empty() => {
+            hinted(NOT_FOUND, "there are none: `berth pool set` makes one")
+        }
+        Error::NoSuchPool { known, .. } => {
+            hinted(NOT_FOUND, &format!("there are: {}", known.join(", ")))
+        }
         Error::NoSuchTemplate(_) => hinted(NOT_FOUND, "`berth template ls` lists them"),
         Error::TemplateInUse { machines, .. } => hinted(
             WRONG_STATE,

@@ -156,11 +156,16 @@ impl Driver for Sshd {
             command
         } else {
             let mut command = match nix::unistd::geteuid().is_root() {
-                // What is mounted in a machine is gone when it is off, as in a VM.
+                // What is mounted in a machine is gone when it is off, as in a VM, and it has a name of its own.
                 true => {
                     let sshd = process::find("sshd").unwrap_or_else(|| "sshd".into());
+                    write(&machine.file("hostname"), machine.name.as_bytes())?;
                     let mut command = process::command("unshare")?;
-                    command.args(["--mount", "--propagation", "private"]);
+                    command.args(["--mount", "--uts", "--propagation", "private", "sh", "-c"]);
+                    command.arg(
+                        "mount --bind \"$1\" /etc/hostname && cat \"$1\" >/proc/sys/kernel/hostname && shift && exec \"$@\"",
+                    );
+                    command.arg("sh").arg(machine.file("hostname"));
                     command.arg(sshd);
                     command
                 }

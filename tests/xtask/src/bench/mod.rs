@@ -10,6 +10,7 @@ mod first;
 mod idle;
 mod libvirt;
 mod mounts;
+mod pool;
 mod provision;
 mod pull;
 mod rollout;
@@ -56,6 +57,11 @@ const BENCHES: &[Bench] = &[
         name: "clone",
         about: "clones of a template against cold creates",
         run: clone::run,
+    },
+    Bench {
+        name: "pool",
+        about: "machines from a pool against cold creates",
+        run: pool::run,
     },
     Bench {
         name: "socket",

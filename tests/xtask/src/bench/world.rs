@@ -86,6 +86,10 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        // First, lest its machines be made anew.
+        for pool in self.run(&["pool", "ls", "-q"]).unwrap_or_default().lines() {
+            let _ = self.berth(&["pool", "rm", pool]).status();
+        }
         if let Ok(names) = self.run(&["ls", "-q"])
             && !names.is_empty()
         {
