@@ -99,7 +99,9 @@ fn a_machine_of_a_session() {
   <uuid>12345678-0000-4000-8000-0000deadbeef</uuid>
   <title>berth machine web</title>
   <metadata>
-    <berth:machine xmlns:berth='https://berth.dev/libvirt/1' id='12345678-0000-4000-8000-0000deadbeef' name='web' folder='/home/me/vm'/>
+    <berth:machine xmlns:berth='https://berth.dev/libvirt/1' id='12345678-0000-4000-8000-0000deadbeef' name='web' folder='/home/me/vm'>
+      <driver>uri = &quot;qemu:///session&quot;&#10;pool = &quot;default&quot;&#10;image = &quot;sha256:00&quot;&#10;accelerator = &quot;tcg&quot;&#10;accelerator_reason = &quot;&quot;&#10;machine_type = &quot;q35&quot;&#10;cpu = &quot;Nehalem,+aes&quot;&#10;boot = &quot;direct&quot;&#10;network = &quot;user&quot;&#10;</driver>
+    </berth:machine>
   </metadata>
   <memory unit='KiB'>2097152</memory>
   <vcpu>2</vcpu>
@@ -190,7 +192,9 @@ fn a_machine_of_the_system() {
   <uuid>12345678-0000-4000-8000-0000deadbeef</uuid>
   <title>berth machine web</title>
   <metadata>
-    <berth:machine xmlns:berth='https://berth.dev/libvirt/1' id='12345678-0000-4000-8000-0000deadbeef' name='web' folder='/home/me/vm'/>
+    <berth:machine xmlns:berth='https://berth.dev/libvirt/1' id='12345678-0000-4000-8000-0000deadbeef' name='web' folder='/home/me/vm'>
+      <driver>uri = &quot;qemu:///session&quot;&#10;pool = &quot;default&quot;&#10;image = &quot;sha256:00&quot;&#10;accelerator = &quot;kvm&quot;&#10;accelerator_reason = &quot;&quot;&#10;machine_type = &quot;q35&quot;&#10;cpu = &quot;host&quot;&#10;boot = &quot;efi&quot;&#10;network = &quot;network:default&quot;&#10;</driver>
+    </berth:machine>
   </metadata>
   <memory unit='KiB'>2097152</memory>
   <vcpu>2</vcpu>
