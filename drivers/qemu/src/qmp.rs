@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use qapi::Command;
@@ -68,12 +69,18 @@ impl Monitor {
         let mut monitor = Monitor {
             lines: Lines::new(stream, LONGEST_LINE),
             deadline,
-            next_id: 1,
+            next_id: first_id(),
             events: VecDeque::new(),
         };
-        let greeting: Value = parse(&monitor.lines.next().await?)?;
-        if greeting.get("QMP").is_none() {
-            return Err(CallError::Malformed(format!("no greeting: {greeting}")));
+        loop {
+            let message: Value = parse(&monitor.lines.next().await?)?;
+            if message.get("QMP").is_some() {
+                break;
+            }
+            // A client that has just left may have asked what QEMU answers now: to whoever has the monitor.
+            if message.get("id").is_none() && message.get("event").is_none() {
+                return Err(CallError::Malformed(format!("no greeting: {message}")));
+            }
         }
         monitor
             .call(qapi::qmp::qmp_capabilities { enable: None })
@@ -137,6 +144,13 @@ impl Monitor {
     }
 }
 
+/// Where a connection's numbers begin, so that no answer to another one's call is taken for one of its own.
+fn first_id() -> u64 {
+    static CONNECTIONS: AtomicU32 = AtomicU32::new(0);
+    let connection = CONNECTIONS.fetch_add(1, Ordering::Relaxed) % (1 << 20);
+    (u64::from(std::process::id()) << 40) | (u64::from(connection) << 20)
+}
+
 fn parse(line: &[u8]) -> Result<Value, CallError> {
     serde_json::from_slice(line).map_err(|error| CallError::Malformed(error.to_string()))
 }
@@ -155,7 +169,9 @@ mod tests {
         tokio::spawn(async move {
             let (read, mut write) = theirs.into_split();
             let mut commands = BufReader::new(read).lines();
-            write.write_all(b"{\"QMP\": {}}\r\n").await.unwrap();
+            // As QEMU does where the client before asked, and left.
+            let late = b"{\"return\": {}, \"id\": 2}\r\n{\"QMP\": {}}\r\n";
+            write.write_all(late).await.unwrap();
             let mut number = 0;
             while let Ok(Some(line)) = commands.next_line().await {
                 let command: Value = serde_json::from_str(&line).unwrap();
