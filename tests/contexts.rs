@@ -59,6 +59,9 @@ fn docker_reads_and_uses_the_context_of_a_machine() {
     assert_eq!(world.row("web1")["active"], true);
     assert!(world.berth(&["ls"]).ok().stdout.contains("web1   *"));
 
+    // A machine that there is, is told as such: its context is nobody else's.
+    world.create(&["web1"]).code(4).says("web1 exists already");
+
     // What docker rewrites stays berth's.
     docker(
         &world,

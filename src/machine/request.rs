@@ -131,6 +131,10 @@ pub(super) fn check_request(berth: &Berth, request: &Request) -> Result<()> {
     }
     mounts::check(&request.mounts)?;
     image::check_wishes(berth, request)?;
+    // The contexts of a machine that there is are its own; that it is there, or is being made, is told under its lock.
+    if berth.home.machine(&request.name).path().exists() {
+        return Ok(());
+    }
     berth.check_contexts_free(&request.name, &request.engine.kind)
 }
 
