@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+/// Where Docker's settings are.
+pub(crate) const DAEMON_JSON: &str = "/etc/docker/daemon.json";
+
 /// Why a daemon.json cannot be extended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Invalid {

@@ -9,7 +9,8 @@ use berth_driver_api::Progress;
 use serde_json::{Map, Value, json};
 
 use crate::certs::Pair;
-use crate::facts::{DAEMON_JSON, Facts};
+use crate::daemon_json::DAEMON_JSON;
+use crate::facts::Facts;
 use crate::service::Init;
 use crate::ssh::{Session, quote};
 use crate::{Error, Result};

@@ -5,17 +5,12 @@ use std::collections::HashMap;
 
 use berth_driver_api::process::last_lines;
 
+use crate::daemon_json::DAEMON_JSON;
 use crate::os::{self, Os};
-use crate::service::{Init, Service};
+use crate::service::{Init, RESTART_MARK, Service};
 use crate::ssh::Session;
 use crate::wanted::Kind;
 use crate::{Error, Result, bundle, environment, family};
-
-/// Where Docker's settings are.
-pub(crate) const DAEMON_JSON: &str = "/etc/docker/daemon.json";
-
-/// There from the writing of new settings to the restart that brings them; a reboot does both.
-pub(crate) const RESTART_MARK: &str = "/run/berth-docker-restart";
 
 /// One limit of the kernel's a line.
 const LIMITS: &str = "/run/berth/limits";

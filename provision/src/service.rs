@@ -1,9 +1,12 @@
 //! Services, and what starts them: systemd or OpenRC.
 
+use crate::daemon_json::DAEMON_JSON;
 use crate::environment;
-use crate::facts::{DAEMON_JSON, RESTART_MARK};
 use crate::ssh::quote;
 use crate::wanted::Kind;
+
+/// There from the writing of new settings to the restart that brings them; a reboot does both.
+pub(crate) const RESTART_MARK: &str = "/run/berth-docker-restart";
 
 /// What starts services in a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,10 +3,11 @@
 use async_trait::async_trait;
 
 use super::{Context, Step};
+use crate::daemon_json::DAEMON_JSON;
 use crate::daemon_json::merge;
 use crate::environment::{self, DROP_IN, DROP_IN_TEXT};
-use crate::facts::{DAEMON_JSON, RESTART_MARK};
 use crate::service::Init;
+use crate::service::RESTART_MARK;
 use crate::wanted::Kind;
 use crate::{Error, Result};
 

@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::Info;
+use crate::daemon_json::DAEMON_JSON;
 use crate::engine::Engine;
-use crate::facts::{DAEMON_JSON, Facts};
+use crate::facts::Facts;
 use crate::ssh::{Session, quote};
 use crate::{Error, Result};
 

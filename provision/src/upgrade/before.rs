@@ -7,9 +7,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
+use crate::daemon_json::DAEMON_JSON;
 use crate::engine::Container;
-use crate::facts::{DAEMON_JSON, RESTART_MARK};
 use crate::family::is_version;
+use crate::service::RESTART_MARK;
 use crate::wanted::Version;
 use crate::{Error, Result};
 
