@@ -205,7 +205,8 @@ fn what_is_cut_off_or_killed_leaves_nothing_behind() {
     );
 
     // The keeper dies under a command.
-    let wait = "touch $HOME/begun; until [ -e $HOME/go ]; do sleep 0.05; done";
+    let wait =
+        "echo $$ >$HOME/waiter; touch $HOME/begun; until [ -e $HOME/go ]; do sleep 0.05; done";
     let running = world.background(&["exec", "m1", "--", wait]);
     eventually("it is begun", || world.file("m1", "vm/begun").exists());
     kill(keeper(&world), Signal::SIGKILL).unwrap();
@@ -216,6 +217,9 @@ fn what_is_cut_off_or_killed_leaves_nothing_behind() {
     let kept = port(&world, &["m1", "--keep", "5m"]);
     assert_eq!(port(&world, &["m1"]), kept);
     fs::write(world.file("m1", "vm/go"), "").unwrap();
+    let pid = fs::read_to_string(world.file("m1", "vm/waiter")).unwrap();
+    let pid = Pid::from_raw(pid.trim().parse().unwrap());
+    eventually("the command that lost its keeper ends", || !lives(pid));
     end(&world);
 }
 
