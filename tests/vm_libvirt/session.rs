@@ -91,8 +91,8 @@ fn found_again(session: &Session) {
     let supervisor = session.host.machine("web").join("supervisor.json");
     let supervisor: serde_json::Value =
         serde_json::from_slice(&fs::read(supervisor).unwrap()).unwrap();
-    user(&format!("kill {}", supervisor["pid"])).ok();
-    user("rm -r home/.local/share/berth/machines home/.local/share/berth/ports").ok();
+    user(&format!("kill -9 {}", supervisor["pid"])).ok();
+    user("rm -rf home/.local/share/berth/machines home/.local/share/berth/ports").ok();
     assert_eq!(user("$BERTH ls -q").text(), "");
 
     let found = user("$BERTH driver adopt libvirt --json").ok().stdout;
