@@ -54,8 +54,6 @@ pub struct Way<'a> {
     pub arguments: &'a [&'a str],
     /// How many run at once.
     pub at_once: usize,
-    /// Whether the few tests that fail are tried once more when nothing runs beside them, which is told.
-    pub again: bool,
 }
 
 /// A program that failed.
@@ -66,7 +64,9 @@ struct Failure {
     words: String,
 }
 
-/// Builds the test programs that `words` of `cargo test` choose and runs them, each prepared by `prepare`.
+/// Builds the test programs that `words` of `cargo test` choose and runs them, each prepared by `prepare`. The few tests
+/// that fail are tried once more when nothing runs beside them, which is told: a busy computer draws out what is to happen
+/// within seconds, and emulated guests meet an emulator's own errors (QEMU's issue 1921).
 ///
 /// # Errors
 /// If they cannot be built, or with the output of those that failed.
@@ -88,7 +88,7 @@ pub fn run(words: &str, way: &Way, prepare: impl Fn(&mut Command) + Sync) -> Res
     });
     let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
     let count: usize = failed.iter().map(|f| f.tests.len().max(1)).sum();
-    if way.again && (1..=TRIED_AGAIN).contains(&count) {
+    if (1..=TRIED_AGAIN).contains(&count) {
         let again = |failure: &Failure| try_again(failure, way.arguments, &prepare);
         failed.retain(|failure| !again(failure));
     }

@@ -61,7 +61,6 @@ fn test(parts: &mut Parts, quick: bool) {
         let one_by_one = Way {
             arguments: &[],
             at_once: 1,
-            again: false,
         };
         suites::run("--workspace --lib --bins --tests", &one_by_one, |_| ())?;
         succeed(&mut cargo("test --workspace --doc"))
@@ -90,8 +89,6 @@ fn test(parts: &mut Parts, quick: bool) {
             let with_vms = Way {
                 arguments: &["--ignored", "--test-threads=1", "--show-output"],
                 at_once: VM_TESTS_AT_ONCE,
-                // Emulated guests meet an emulator's own errors too (QEMU's issue 1921).
-                again: true,
             };
             suites::run("--test vm_*", &with_vms, |tests| {
                 cache.tell(tests);
