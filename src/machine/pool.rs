@@ -285,13 +285,7 @@ fn clear_locks(berth: &Berth, pool: &str) -> Result<()> {
 
 /// Removes the lock of a name that a machine has no more; nobody else gets that name.
 pub(super) fn forget_lock(berth: &Berth, name: &str) -> Result<()> {
-    let path = berth.home.lock(name);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(store::Error::io(path)(error).into())
-        }
-        _ => Ok(()),
-    }
+    Ok(store::remove_file(&berth.home.lock(name))?)
 }
 
 #[cfg(test)]

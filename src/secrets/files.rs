@@ -1,6 +1,6 @@
 //! Secrets as files of mode 0600 in a folder of mode 0700.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
 
@@ -40,18 +40,13 @@ impl Files {
     }
 
     pub(super) fn remove(&self, name: &str) -> Result<()> {
-        let path = self.folder.join(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(store::Error::io(&path)(error).into())
-            }
-            _ => Ok(()),
-        }
+        Ok(store::remove_file(&self.folder.join(name))?)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

@@ -56,6 +56,17 @@ pub fn remove_folder(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes a file; it is no error if there is none.
+///
+/// # Errors
+/// If it cannot be removed.
+pub fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path)(error)),
+        _ => Ok(()),
+    }
+}
+
 fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder)
         .and_then(|folder| folder.sync_all())

@@ -11,7 +11,9 @@ mod lock;
 mod migrate;
 mod watch;
 
-pub use atomic::{create_private_folder, remove_folder, write_atomically, write_private};
+pub use atomic::{
+    create_private_folder, remove_file, remove_folder, write_atomically, write_private,
+};
 pub use error::{Error, Result};
 pub use home::{Home, MachineFolder, sockets_of};
 pub use linked::{WAITING, give_name, link, remove_entry};

@@ -1,7 +1,6 @@
 //! Why a pool is not full, and when filling it is worth another try.
 
 use std::fs;
-use std::io::ErrorKind;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -53,13 +52,7 @@ impl Failure {
 
     /// Notes a success.
     pub(super) fn forget(home: &Home, pool: &str) -> Result<()> {
-        let path = folder(home, pool).join(FILE);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(store::Error::io(path)(error).into())
-            }
-            _ => Ok(()),
-        }
+        Ok(store::remove_file(&folder(home, pool).join(FILE))?)
     }
 
     /// How long is waited before the next try.

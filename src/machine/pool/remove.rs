@@ -30,13 +30,7 @@ pub async fn remove(berth: &Berth, name: &str, progress: &dyn Progress) -> Resul
     progress.phase("Removing");
     store::create_private_folder(&folder(home, name))?;
     // From here on it is no pool: nobody makes machines for it or takes one.
-    let file = folder(home, name).join(FILE);
-    match std::fs::remove_file(&file) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(store::Error::io(file)(error).into());
-        }
-        _ => {}
-    }
+    store::remove_file(&folder(home, name).join(FILE))?;
     let lock = lock_file(home, name);
     if let Some(holder) = store::holder(&lock).filter(|holder| holder.pid > 1) {
         // The lock is held now, so the id in it is its holder's and not a stranger's.

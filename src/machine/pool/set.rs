@@ -39,7 +39,7 @@ pub async fn set(
             &format!("{} makes no machines: it adopts computers", request.driver),
         ));
     }
-    let mut pool = Pool {
+    let pool = Pool {
         name: name.to_owned(),
         version: VERSION,
         ready,
@@ -52,7 +52,6 @@ pub async fn set(
     image::check_driver(berth, &trial, driver.info()).map_err(Error::driver(name))?;
     planned(berth, &trial, progress).await?;
     // Another berth's words on the same pool are as good: the file is one or the other.
-    pool.name = name.to_owned();
     pool.write(&berth.home)?;
     super::Failure::forget(&berth.home, name)?;
     Ok(pool)
