@@ -274,3 +274,27 @@ fn a_template_that_is_not_what_it_was_is_not_used() {
 fn in_a_mount_namespace(run: vm::Run) -> vm::Run {
     run.before(&["unshare", "--mount", "--map-root-user"])
 }
+
+/// Nobody asked for a template, and nobody waits for one.
+#[test]
+#[ignore = "boots VMs; cargo xtask test runs it"]
+fn a_create_leaves_a_template_behind_that_the_next_one_is_cloned_from() {
+    let host = Host::with("qemu");
+    let settings = host.home().join(".config/berth");
+    fs::create_dir_all(&settings).unwrap();
+    let image = format!("--image {}", image("debian-12"));
+    // Under emulation it is not made unless that is asked for.
+    fs::write(settings.join("config.toml"), "template = 'background'\n").unwrap();
+    let made = create(&host, &format!("m1 {image}")).ok();
+    made.says("a template of it is made in the background");
+    assert!(templates(&host).is_empty());
+    let left = vm::eventually("the template", BOOT, || templates(&host).pop());
+    assert_eq!(left["image"], image.trim_start_matches("--image "));
+    let made = create(&host, &format!("m2 {image}")).ok();
+    assert!(!made.stderr.contains("template"), "{}", made.stderr);
+    assert_eq!(templates(&host)[0]["clones"], serde_json::json!(["m2"]));
+    assert_eq!(templates(&host).len(), 1);
+    host.berth("rm --yes --all").ok();
+    host.berth("template prune --yes").ok();
+    assert_nothing_left(&host);
+}

@@ -26,8 +26,11 @@ use crate::machine::{self, Berth, Request, parse_size, show_size};
                         What clones of one template share: where programs lie in memory (one layout of address space \
                         randomisation, the kernel's too), and pages of this computer's memory, by whose timing one clone may \
                         learn what another one reads. Use --cold for machines whose users must not learn of each other.\n\n\
-                        In ~/.config/berth/config.toml:\n  template = \"always\"        create makes a template that is missing, \
-                        then clones [default: \"never\"]\n  template-space = \"10G\"     what templates may take on disk together \
+                        In ~/.config/berth/config.toml:\n  template = \"auto\"          a create that booted a machine leaves a \
+                        template of it behind, made in the background at the lowest priority, where guests run on the CPU \
+                        itself [default]\n  template = \"background\"    there too where guests' code is translated, which \
+                        takes minutes of the whole computer\n  template = \"always\"        create makes a template that is \
+                        missing first, then clones\n  template = \"never\"         only `berth template build` makes them\n  template-space = \"10G\"     what templates may take on disk together \
                         [default: 10G]\n\n\
                         Examples:\n  berth template build -d qemu\n  berth template build -d qemu --image debian-12 --cpus 1 \
                         --memory 1G\n  berth create -d qemu web1 web2 web3\n  berth template ls\n  berth template rm 3f2a"
@@ -93,6 +96,10 @@ struct BuildArgs {
     /// Show where the time went
     #[arg(long)]
     timings: bool,
+
+    /// Nobody waits for it; berth says so itself
+    #[arg(long, hide = true)]
+    unasked: bool,
 
     /// Print the template as JSON
     #[arg(long)]
@@ -174,7 +181,10 @@ async fn build(berth: &Berth, args: BuildArgs, screen: &Screen) -> Result<()> {
         cold: true,
         ..Request::plain("template", &args.driver)
     };
-    let template = template::build(berth, &request, &*task).await?;
+    let template = match args.unasked {
+        false => template::build(berth, &request, &*task).await?,
+        true => template::build_unasked(berth, &request, &*task).await?,
+    };
     let times = task.finish();
     screen.clear();
     if args.timings {
@@ -190,6 +200,12 @@ async fn build(berth: &Berth, args: BuildArgs, screen: &Screen) -> Result<()> {
 
 fn list(berth: &Berth, format: &Format) -> Result<()> {
     let templates = template::list(&berth.home)?;
+    for (id, failure) in template::failures(&berth.home)? {
+        eprintln!(
+            "template {id} of {} was not made at {}: {}",
+            failure.of, failure.at, failure.error
+        );
+    }
     let listed: Result<Vec<Listed>> = templates
         .iter()
         .map(|template| Listed::of(berth, template))

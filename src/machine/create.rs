@@ -26,7 +26,9 @@ pub async fn create(berth: &Berth, request: &Request, progress: &dyn Progress) -
         return Ok(record);
     }
     let (_lock, record) = found(berth, request, progress).await?;
-    carry_out(berth, record, request.boot_deadline, progress).await
+    let record = carry_out(berth, record, request.boot_deadline, progress).await?;
+    template::leave_behind(berth, request, &record, progress).await;
+    Ok(record)
 }
 
 /// Checks the request and makes the machine's folder, with a create in it that has not got anywhere yet.

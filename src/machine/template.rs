@@ -4,6 +4,7 @@
 //! written last, and the folder gets its name after that: what has the name is complete. A machine's record names the
 //! template that it was cloned from, and a template that a record names is not removed: the machine's disk rests on it.
 
+mod auto;
 mod build;
 mod choose;
 mod clone;
@@ -11,10 +12,12 @@ mod guest;
 mod manifest;
 mod policy;
 
-pub use build::build;
+pub use auto::{Failure, failures};
+pub use build::{build, build_unasked};
 pub use manifest::{Damage, Manifest};
 pub use policy::{Policy, When};
 
+pub(super) use auto::leave_behind;
 pub(super) use choose::choose;
 pub(super) use clone::clone;
 
@@ -257,6 +260,9 @@ pub async fn remove(berth: &Berth, template: &Template) -> Result<()> {
 /// If something cannot be removed.
 pub async fn prune(berth: &Berth, most: u64) -> Result<Vec<Template>> {
     build::clear_left_over(berth).await?;
+    if most == 0 {
+        auto::forget_failures(&berth.home)?;
+    }
     let templates = list(&berth.home)?;
     let mut total: u64 = templates.iter().map(|template| template.size).sum();
     let mut removed = Vec::new();

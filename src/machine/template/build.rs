@@ -6,6 +6,7 @@ use berth_driver_api::{Driver, Machine, Progress, ready};
 use berth_images::{Digest, Image};
 use uuid::Uuid;
 
+use super::auto::Failure;
 use super::guest::settle;
 use super::{Key, Manifest, Policy, Template, doomed, draft, folder, lock, names, prune};
 use crate::machine::request::{planned, settled};
@@ -26,6 +27,28 @@ pub async fn build(berth: &Berth, request: &Request, progress: &dyn Progress) ->
     can_freeze(&*berth.drivers.get(&request.driver).await?)?;
     let (record, machine) = planned(berth, &request, progress).await?;
     build_for(berth, &record, &machine, progress).await
+}
+
+/// As [`build`], by a process that nobody waits for: why it fails is kept for `berth template ls`.
+///
+/// # Errors
+/// As [`build`].
+pub async fn build_unasked(
+    berth: &Berth,
+    request: &Request,
+    progress: &dyn Progress,
+) -> Result<Template> {
+    let request = settled(berth, request, progress).await?;
+    let (record, machine) = planned(berth, &request, progress).await?;
+    let driver = berth.drivers.get(&record.driver).await?;
+    let key = key(&*driver, &record, &machine).await?;
+    let built = build_for(berth, &record, &machine, progress).await;
+    if let Err(error) = &built {
+        let image = record.image.as_ref();
+        let image = image.map_or("", |image| &image.reference);
+        Failure::note(&berth.home, &key, image, error)?;
+    }
+    built
 }
 
 /// As [`build`], for a machine that is planned already.
@@ -61,6 +84,7 @@ pub(super) async fn build_for(
     }
     lock.remove()?;
     made?;
+    Failure::forget(&berth.home, &id);
     prune(berth, Policy::read(&berth.home)?.space).await?;
     Template::read(&folder(&berth.home, &id))?.ok_or_else(|| {
         Error::Template(berth_driver_api::Error::failed(

@@ -23,7 +23,7 @@ pub(in crate::machine) async fn choose(
         return Ok(None);
     }
     let policy = Policy::read(&berth.home)?;
-    if policy.when == When::Never && list(&berth.home)?.is_empty() {
+    if policy.when != When::Always && list(&berth.home)?.is_empty() {
         return Ok(None);
     }
     // Some machines cannot be frozen: they are made as ever.
@@ -40,7 +40,7 @@ pub(in crate::machine) async fn choose(
             }
             Err(damage) => {
                 progress.note(&format!("template {id} is not used: {damage}"));
-                if policy.when == When::Never {
+                if policy.when != When::Always {
                     return Ok(None);
                 }
             }
@@ -60,7 +60,7 @@ pub(in crate::machine) async fn choose(
         }
     }
     match policy.when {
-        When::Never => Ok(None),
+        When::Auto | When::Background | When::Never => Ok(None),
         When::Always => {
             let template = build_for(berth, record, machine, progress).await?;
             Ok(Some(template.id))

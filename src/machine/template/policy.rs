@@ -9,12 +9,16 @@ use crate::store::{self, Home};
 /// How much disk templates take together if the user says nothing (bytes).
 const SPACE: u64 = 10 << 30;
 
-/// When `create` makes a template that is missing.
+/// When `create` has a template made that is missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum When {
-    /// Only `berth template build` does.
+    /// After the machine, in the background, where guests run on the computer's own CPU.
     #[default]
+    Auto,
+    /// After the machine, in the background, where guests' code is translated too.
+    Background,
+    /// Only `berth template build` makes one.
     Never,
     /// Before the machine, which is then cloned from it.
     Always,
@@ -81,10 +85,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_made_unasked_unless_the_file_says_so() {
+    fn the_file_says_when_they_are_made() {
         let folder = tempfile::tempdir().unwrap();
         let none = Policy::read(&Home::of_test(folder.path())).unwrap();
-        assert_eq!((none.when, none.space), (When::Never, SPACE));
+        assert_eq!((none.when, none.space), (When::Auto, SPACE));
         let said = policy("template = 'always'\ntemplate-space = '3G'\nother = 1\n").unwrap();
         assert_eq!((said.when, said.space), (When::Always, 3 << 30));
     }

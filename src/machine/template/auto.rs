@@ -1,0 +1,232 @@
+//! Templates that nobody asked for: a machine that was booted leaves one behind, so that the next ones like it are cloned.
+//!
+//! It is made by another process, of the lowest priority, after the create has ended. Where guests' code is translated,
+//! that would take both the computer and the minutes that are short there, for a machine that may stay the only one:
+//! there only `template = "background"` has it made.
+
+use std::fs;
+use std::process::Stdio;
+
+use berth_driver_api::{Execution, Machine, Progress, process};
+use jiff::{SignedDuration, Timestamp};
+use nix::sys::statvfs::statvfs;
+use serde::{Deserialize, Serialize};
+
+use super::build::key;
+use super::{Key, Policy, When, folder, names};
+use crate::machine::{Berth, Error, Record, Request, Result, choice, endpoint, show_size};
+use crate::store::{self, Home};
+
+/// How the file of a failure begins, before the template's name.
+const FAILED: &str = ".failed-";
+
+/// What could not be made is not tried again for this long.
+const RETRY: SignedDuration = SignedDuration::from_hours(24);
+
+/// Why a template that nobody asked for was not made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// When that was.
+    pub at: Timestamp,
+    /// What it would have been of, for people.
+    pub of: String,
+    /// What failed.
+    pub error: String,
+}
+
+impl Failure {
+    fn read(home: &Home, id: &str) -> Option<Self> {
+        let text = fs::read_to_string(home.templates().join(format!("{FAILED}{id}"))).ok()?;
+        toml::from_str(&text).ok()
+    }
+
+    /// Notes why the template of a key was not made.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub(super) fn note(home: &Home, key: &Key, image: &str, error: &Error) -> Result<()> {
+        let failure = Failure {
+            at: Timestamp::now(),
+            of: format!(
+                "{image} ({}, {} CPUs, {})",
+                key.driver,
+                key.cpus,
+                show_size(key.memory)
+            ),
+            error: error.to_string(),
+        };
+        let path = home.templates().join(format!("{FAILED}{}", key.id()));
+        let text = toml::to_string(&failure).map_err(|error| store::Error::Damaged {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        store::create_private_folder(&home.templates())?;
+        Ok(store::write_private(&path, text.as_bytes())?)
+    }
+
+    /// Forgets why the template was not made. What stays is told of once more, and no harm.
+    pub(super) fn forget(home: &Home, id: &str) {
+        let _ = fs::remove_file(home.templates().join(format!("{FAILED}{id}")));
+    }
+}
+
+/// The templates that nobody asked for and that were not made, with their names.
+///
+/// # Errors
+/// If their folder cannot be read.
+pub fn failures(home: &Home) -> Result<Vec<(String, Failure)>> {
+    let names = names(home)?.into_iter();
+    let failed = names.filter_map(|name| {
+        let id = name.strip_prefix(FAILED)?;
+        Some((id.to_owned(), Failure::read(home, id)?))
+    });
+    Ok(failed.collect())
+}
+
+/// Forgets all of them.
+pub(super) fn forget_failures(home: &Home) -> Result<()> {
+    for (id, _) in failures(home)? {
+        Failure::forget(home, &id);
+    }
+    Ok(())
+}
+
+/// Has the template of a machine that was just booted made in the background, if the user's settings say so, and says
+/// so in one line. It is no part of the create, which has succeeded.
+pub(in crate::machine) async fn leave_behind(
+    berth: &Berth,
+    request: &Request,
+    record: &Record,
+    progress: &dyn Progress,
+) {
+    match begin(berth, request, record).await {
+        Ok(true) => progress.note(
+            "a template of it is made in the background: the next machines like it are cloned",
+        ),
+        Ok(false) => {}
+        Err(error) => tracing::debug!(%error, "no template is left behind"),
+    }
+}
+
+async fn begin(berth: &Berth, request: &Request, record: &Record) -> Result<bool> {
+    // A machine with mounts is never cloned: its template would be of no use to the next one like it.
+    if request.cold || record.template.is_some() || !record.mounts.is_empty() {
+        return Ok(false);
+    }
+    let driver = berth.drivers.get(&record.driver).await?;
+    if !driver.info().capabilities.freeze {
+        return Ok(false);
+    }
+    let policy = Policy::read(&berth.home)?;
+    let wanted = match policy.when {
+        When::Never | When::Always => false,
+        When::Background => true,
+        When::Auto => {
+            let found = choice::look(&berth.drivers, &record.driver).await?;
+            matches!(found.execution, Execution::Hardware | Execution::Native)
+        }
+    };
+    // Its memory is a file of that size, and its disk comes on top.
+    if !wanted || policy.space < record.memory || !has_room(&berth.home, record.memory) {
+        return Ok(false);
+    }
+    let silent = berth_driver_api::Silent;
+    let machine: Machine = berth.machine(record, driver.info(), &silent).await?;
+    let key = key(&*driver, record, &machine).await?;
+    let id = key.id();
+    let failed = Failure::read(&berth.home, &id)
+        .is_some_and(|failure| Timestamp::now().duration_since(failure.at) < RETRY);
+    let lock = berth.home.templates().join(format!(".lock-{id}"));
+    if failed || folder(&berth.home, &id).exists() || store::holder(&lock).is_some() {
+        return Ok(false);
+    }
+    spawn(berth, request, record)?;
+    Ok(true)
+}
+
+/// Whether there is twice as much space left as the memory takes: nobody's disk is filled unasked.
+fn has_room(home: &Home, memory: u64) -> bool {
+    let free = statvfs(home.data()).map(|about| {
+        about
+            .blocks_available()
+            .saturating_mul(about.fragment_size())
+    });
+    free.is_ok_and(|free| free / 2 > memory)
+}
+
+fn spawn(berth: &Berth, request: &Request, record: &Record) -> Result<()> {
+    let failed = Error::driver(&record.name);
+    let program = endpoint::own_program().map_err(|what| Error::Supervisor {
+        machine: record.name.clone(),
+        what,
+    })?;
+    // Nobody waits for it. What it starts ends with it, so that no machine stays slow.
+    let mut command = match process::command("nice") {
+        Ok(mut nice) => {
+            nice.args(["-n", "19"]).arg(program.as_std().get_program());
+            nice
+        }
+        Err(_) => program,
+    };
+    command
+        .args(["template", "build", "--unasked", "--driver", &record.driver])
+        .args(["--cpus", &record.cpus.to_string()])
+        .args(["--memory", &record.memory.to_string()])
+        .args(["--disk", &record.disk.to_string()]);
+    if let Some(image) = &record.image {
+        // People know it by its name, unless that stands for another one by now.
+        let named = berth.stored_image(&image.reference);
+        let same = named.is_ok_and(|named| named.digest.to_string() == image.digest);
+        let reference = if same {
+            &image.reference
+        } else {
+            &image.digest
+        };
+        command.args(["--image", reference]);
+    }
+    for (name, value) in &request.options {
+        command.arg("--option").arg(format!("{name}={value}"));
+    }
+    command
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    process::spawn_detached(command).map(drop).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_until_it_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::of_test(folder.path());
+        let key = Key {
+            driver: "qemu".into(),
+            image: "sha256:1".into(),
+            cpus: 2,
+            memory: 1 << 30,
+            disk: 20 << 30,
+            host: Default::default(),
+        };
+        let error = Error::NoSuchTemplate("x".into());
+        Failure::note(&home, &key, "debian-13-docker", &error).unwrap();
+        let told = failures(&home).unwrap();
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].0, key.id());
+        assert_eq!(told[0].1.of, "debian-13-docker (qemu, 2 CPUs, 1 GiB)");
+        assert_eq!(told[0].1.error, "there is no template x");
+        forget_failures(&home).unwrap();
+        assert_eq!(failures(&home).unwrap(), []);
+    }
+
+    #[test]
+    fn a_template_that_would_fill_the_disk_is_not_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::of_test(folder.path());
+        assert!(has_room(&home, 1));
+        assert!(!has_room(&home, u64::MAX / 2));
+    }
+}
