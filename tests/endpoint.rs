@@ -6,7 +6,7 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -272,6 +272,65 @@ fn published_ports_come_and_go_with_their_containers() {
         status.contains(&format!("not forwarded: 127.0.0.1:{port} is taken"))
     });
     assert_eq!(ping(&world, "m1"), "OK");
+}
+
+/// Says `words` to `here`; what comes back within a moment.
+fn datagram(here: &str, words: &str) -> Option<String> {
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_secs(1)))
+        .unwrap();
+    client.connect(here).unwrap();
+    client.send(words.as_bytes()).unwrap();
+    let mut answer = [0; 100];
+    let length = client.recv(&mut answer).ok()?;
+    Some(String::from_utf8(answer[..length].to_vec()).unwrap())
+}
+
+#[test]
+fn a_published_port_may_be_one_of_datagrams() {
+    let world = World::new();
+    let engine = machine(&world);
+    // The guest is this computer, and the container has another of its loopback addresses.
+    let inside = UdpSocket::bind("127.0.0.2:0").unwrap();
+    let port = inside.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut question = [0; 100];
+        while let Ok((length, client)) = inside.recv_from(&mut question) {
+            let answer = [b"you said ", &question[..length]].concat();
+            inside.send_to(&answer, client).unwrap();
+        }
+    });
+    let here = format!("127.0.0.1:{port}");
+    engine.publish_as("udp", "dns", "127.0.0.2", port);
+    eventually("an answer", || {
+        datagram(&here, "who?").as_deref() == Some("you said who?")
+    });
+    let status = world.berth(&["status", "m1"]).ok().stdout;
+    assert!(
+        status.contains(&format!("{port}/udp {here} → dns")),
+        "{status}"
+    );
+
+    // The connection is lost, with what carries the datagrams, and made again.
+    let before = sessions(&world);
+    for pid in &before {
+        signal(*pid, Signal::SIGKILL);
+    }
+    eventually("another connection", || {
+        sessions(&world).iter().any(|pid| !before.contains(pid))
+    });
+    eventually("an answer", || {
+        datagram(&here, "and now?").as_deref() == Some("you said and now?")
+    });
+
+    engine.publish(None);
+    eventually("the port closes", || UdpSocket::bind(&here).is_ok());
+    engine.publish_as("sctp", "web", "0.0.0.0", port);
+    eventually("the trouble is told", || {
+        let status = world.berth(&["status", "m1"]).ok().stdout;
+        status.contains("not forwarded: sctp is not forwarded")
+    });
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod run;
 mod socket;
 mod status;
 mod tls;
+mod udp;
 
 pub use run::run;
 pub use socket::listen;

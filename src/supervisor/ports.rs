@@ -1,18 +1,20 @@
 //! Containers' published ports, on this computer's loopback for as long as the containers run.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
 use berth_provision::engine::{Engine, Published};
 use berth_provision::ssh::Session;
-use futures_util::StreamExt;
-use tokio::net::{TcpListener, TcpStream};
+use futures_util::{Stream, StreamExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::AbortHandle;
 
 use super::link::Link;
 use super::status::{Board, PortRow};
+use super::udp::Relay;
 
 /// Docker 20.10 tells of a container's end before its list shows it, and of nothing after that: the list is looked at
 /// again this much after the last event.
@@ -37,14 +39,27 @@ impl Drop for Forward {
     }
 }
 
+/// The forwards, as the containers were when they were last looked at.
+struct Forwards {
+    link: Link,
+    open: BTreeMap<Key, Forward>,
+    /// What carries datagrams through the connection that stands, if any are.
+    relay: Option<Arc<Relay>>,
+}
+
 /// Follows the engine's events and keeps the forwards as the containers are, for as long as it is polled.
 pub async fn follow(mut link: Link, socket: String, board: Arc<Board>) {
-    let mut forwards: BTreeMap<Key, Forward> = BTreeMap::new();
+    let mut forwards = Forwards {
+        link: link.clone(),
+        open: BTreeMap::new(),
+        relay: None,
+    };
     while let Some(session) = link.session().await {
+        forwards.forget_datagrams();
         let mut lost = link.clone();
         tokio::select! {
             () = lost.lost() => {}
-            result = watch(&session, &socket, &link, &mut forwards, &board) => {
+            result = watch(&session, &socket, &mut forwards, &board) => {
                 if let Err(error) = result {
                     tracing::debug!(%error, "the engine's events ended");
                 }
@@ -58,8 +73,7 @@ pub async fn follow(mut link: Link, socket: String, board: Arc<Board>) {
 async fn watch(
     session: &Session,
     socket: &str,
-    link: &Link,
-    forwards: &mut BTreeMap<Key, Forward>,
+    forwards: &mut Forwards,
     board: &Board,
 ) -> Result<(), berth_provision::Error> {
     let engine = Engine::over_ssh(session, socket)?;
@@ -68,61 +82,131 @@ async fn watch(
     let mut again: &[Duration] = &[];
     loop {
         let wanted = engine.published().await?;
-        board.ports(apply(&wanted, link, forwards).await);
-        let event = match again.split_first() {
-            None => events.next().await,
-            Some((wait, later)) => match tokio::time::timeout(*wait, events.next()).await {
-                Ok(event) => event,
-                Err(_) => {
-                    again = later;
-                    continue;
-                }
-            },
+        board.ports(forwards.become_those(session, &wanted).await);
+        let event = tokio::select! {
+            event = next(&mut events, again) => event,
+            () = forwards.datagrams_end() => {
+                forwards.forget_datagrams();
+                Next::Again
+            }
         };
-        if event.is_none() {
-            return Ok(());
+        match event {
+            Next::Event => again = &AGAIN,
+            Next::Again => again = again.get(1..).unwrap_or_default(),
+            Next::End => return Ok(()),
         }
-        again = &AGAIN;
     }
 }
 
-/// Opens what is new, closes what is gone, and tells how each port fares.
-async fn apply(
-    wanted: &[Published],
-    link: &Link,
-    forwards: &mut BTreeMap<Key, Forward>,
-) -> BTreeMap<Key, PortRow> {
-    let wanted: BTreeMap<Key, &Published> = wanted.iter().map(|port| (key(port), port)).collect();
-    forwards.retain(|key, _| wanted.contains_key(key));
-    let mut rows = BTreeMap::new();
-    for (key, port) in wanted {
-        let error = if port.protocol != "tcp" {
-            Some(format!("{} is not forwarded", port.protocol))
-        } else if forwards.contains_key(&key) {
-            None
-        } else {
-            match TcpListener::bind(key.here).await {
-                Ok(listener) => {
-                    let task = tokio::spawn(serve(listener, link.clone(), key.clone()));
-                    forwards.insert(key.clone(), Forward(task.abort_handle()));
-                    None
-                }
-                Err(error) => Some(format!("{} is taken: {error}", key.here)),
-            }
-        };
-        if let Some(error) = &error {
-            tracing::warn!(port = %key.here, error, "a published port is not forwarded");
-        }
-        let row = PortRow {
-            host: key.here.to_string(),
-            guest_port: key.there,
-            protocol: port.protocol.to_owned(),
-            container: port.container.clone(),
-            error,
-        };
-        rows.insert(key, row);
+enum Next {
+    Event,
+    /// The time has come to look again.
+    Again,
+    End,
+}
+
+/// Waits for an event, for the first of `again` at most.
+async fn next<T>(events: &mut (impl Stream<Item = T> + Unpin), again: &[Duration]) -> Next {
+    let event = match again.first() {
+        None => events.next().await,
+        Some(wait) => match tokio::time::timeout(*wait, events.next()).await {
+            Ok(event) => event,
+            Err(_) => return Next::Again,
+        },
+    };
+    match event {
+        Some(_) => Next::Event,
+        None => Next::End,
     }
-    rows
+}
+
+impl Forwards {
+    /// Opens what is new, closes what is gone, and tells how each port fares.
+    async fn become_those(
+        &mut self,
+        session: &Session,
+        wanted: &[Published],
+    ) -> BTreeMap<Key, PortRow> {
+        let wanted: BTreeMap<Key, &Published> =
+            wanted.iter().map(|port| (key(port), port)).collect();
+        self.open.retain(|key, _| wanted.contains_key(key));
+        let mut rows = BTreeMap::new();
+        for (key, port) in wanted {
+            let error = match self.open.contains_key(&key) {
+                true => None,
+                false => self.open(session, &key, port).await.err(),
+            };
+            if let Some(error) = &error {
+                tracing::warn!(port = %key.here, error, "a published port is not forwarded");
+            }
+            let row = PortRow {
+                host: key.here.to_string(),
+                guest_port: key.there,
+                protocol: port.protocol.to_owned(),
+                container: port.container.clone(),
+                error,
+            };
+            rows.insert(key, row);
+        }
+        if !self.open.keys().any(|key| key.protocol == "udp") {
+            self.relay = None;
+        }
+        rows
+    }
+
+    async fn open(&mut self, session: &Session, key: &Key, port: &Published) -> Result<(), String> {
+        let taken = |error: io::Error| format!("{} is taken: {error}", key.here);
+        let task = match key.protocol {
+            "tcp" => {
+                let listener = TcpListener::bind(key.here).await.map_err(taken)?;
+                tokio::spawn(serve(listener, self.link.clone(), key.clone()))
+            }
+            "udp" => {
+                let there = datagrams_go_to(port)?;
+                let socket = UdpSocket::bind(key.here).await.map_err(taken)?;
+                let relay = match &self.relay {
+                    Some(relay) => relay.clone(),
+                    None => {
+                        let relay = Arc::new(Relay::open(session).await?);
+                        self.relay.insert(relay).clone()
+                    }
+                };
+                tokio::spawn(async move { relay.serve(socket, there).await })
+            }
+            other => return Err(format!("{other} is not forwarded")),
+        };
+        let forward = Forward(task.abort_handle());
+        self.open.insert(key.clone(), forward);
+        Ok(())
+    }
+
+    /// Returns when what carries datagrams has ended; never if nothing does.
+    async fn datagrams_end(&self) {
+        match &self.relay {
+            Some(relay) => relay.ended().await,
+            None => std::future::pending().await,
+        }
+        // One that ends at once, every time, must keep nobody busy.
+        tokio::time::sleep(AGAIN[0]).await;
+    }
+
+    /// Closes the ports of datagrams, which go through one connection; those of streams ask for the one that stands.
+    fn forget_datagrams(&mut self) {
+        self.open.retain(|key, _| key.protocol != "udp");
+        self.relay = None;
+    }
+}
+
+/// Datagrams come back from nowhere if nobody takes them, so they go where the engine says that it listens.
+fn datagrams_go_to(port: &Published) -> Result<SocketAddrV4, String> {
+    let address = match port.host_ip {
+        IpAddr::V4(address) if !address.is_unspecified() => address,
+        IpAddr::V6(address) if !address.is_unspecified() => {
+            return Err(format!("udp on {address} alone is not forwarded"));
+        }
+        _ => Ipv4Addr::LOCALHOST,
+    };
+    Ok(SocketAddrV4::new(address, port.host_port))
 }
 
 /// Whatever address a container is published on inside the machine, here it is on loopback only.
@@ -200,5 +284,14 @@ mod tests {
             assert!(key(&published(ip)).here.ip().is_loopback(), "{ip}");
         }
         assert_eq!(key(&published("0.0.0.0")), key(&published("::")));
+    }
+
+    #[test]
+    fn datagrams_go_where_the_engine_listens() {
+        let to = |ip| datagrams_go_to(&published(ip)).map(|to| to.to_string());
+        assert_eq!(to("0.0.0.0").unwrap(), "127.0.0.1:8080");
+        assert_eq!(to("::").unwrap(), "127.0.0.1:8080");
+        assert_eq!(to("10.0.2.15").unwrap(), "10.0.2.15:8080");
+        assert_eq!(to("::1").unwrap_err(), "udp on ::1 alone is not forwarded");
     }
 }

@@ -56,12 +56,21 @@ impl Engine {
 
     /// Says that a container `name` publishes `port` on the guest's `ip`, or that none runs.
     pub fn publish(&self, container: Option<(&str, &str, u16)>) {
-        let json = container.map(|(name, ip, port)| {
-            format!(
-                r#"[{{"Id":"c1","Names":["/{name}"],"Ports":[{{"IP":"{ip}","PrivatePort":80,"PublicPort":{port},"Type":"tcp"}}]}}]"#
-            )
-        });
-        *self.state.containers.lock().unwrap() = json.unwrap_or("[]".into());
+        match container {
+            Some((name, ip, port)) => self.publish_as("tcp", name, ip, port),
+            None => self.containers("[]".into()),
+        }
+    }
+
+    /// The same with a protocol.
+    pub fn publish_as(&self, protocol: &str, name: &str, ip: &str, port: u16) {
+        self.containers(format!(
+            r#"[{{"Id":"c1","Names":["/{name}"],"Ports":[{{"IP":"{ip}","PrivatePort":80,"PublicPort":{port},"Type":"{protocol}"}}]}}]"#
+        ));
+    }
+
+    fn containers(&self, json: String) {
+        *self.state.containers.lock().unwrap() = json;
         *self.state.changes.lock().unwrap() += 1;
         self.state.changed.notify_all();
     }

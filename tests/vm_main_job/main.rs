@@ -51,6 +51,7 @@ fn one_command_from_nothing_to_a_container_host(driver: &'static str) {
             ("save | load", data::save_and_load),
             ("a volume outlives its container", data::volume),
             ("a published port comes and goes", ports::come_and_go),
+            ("a published port of datagrams", ports::datagrams),
             ("a taken port is reported", ports::taken),
             ("many connections through a port", ports::many_connections),
             ("compose", vm::compose),

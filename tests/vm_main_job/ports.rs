@@ -1,6 +1,7 @@
 //! Published ports on this computer's loopback.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
 
 use crate::vm::{ANSWER, Host, eventually, http_get};
 
@@ -41,6 +42,33 @@ pub fn come_and_go(host: &Host) {
     answers(port);
     host.docker("rm --force web").ok();
     closed(port);
+}
+
+/// The image has no server of datagrams; the machine's own perl is one.
+pub fn datagrams(host: &Host) {
+    let port = free_port();
+    let server = "socket S, 2, 2, 0; bind S, pack 'S n x12', 2, 53; \
+                  while ($who = recv S, $said, 99, 0) { send S, uc $said, 0, $who }";
+    host.docker(&format!(
+        "run --detach --name dns --publish {port}:53/udp --volume /:/host:ro bb chroot /host perl -e"
+    ))
+    .arg(server)
+    .ok();
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    client.connect(("127.0.0.1", port)).unwrap();
+    eventually("the server answers", ANSWER, || {
+        client.send(b"who is it?").ok()?;
+        let mut answer = [0; 99];
+        let length = client.recv(&mut answer).ok()?;
+        (&answer[..length] == b"WHO IS IT?").then_some(())
+    });
+    host.docker("rm --force dns").ok();
+    eventually("the port is closed again", ANSWER, || {
+        UdpSocket::bind(("127.0.0.1", port)).ok()
+    });
 }
 
 pub fn taken(host: &Host) {
