@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use vm::{Host, assert_nothing_left, image};
+use vm::{BOOT, Host, assert_nothing_left, image};
 
 #[test]
 #[ignore = "boots VMs; cargo xtask test runs it"]
@@ -52,17 +52,28 @@ fn a_guest_that_never_answers_ends_in_a_clear_error() {
 #[ignore = "boots VMs; cargo xtask test runs it"]
 fn without_qemu_it_is_said_what_is_missing_and_nothing_is_made() {
     let host = Host::with("qemu");
-    let path = path_without_qemu(host.scratch());
+    let path = path_without(host.scratch());
     let berth = |line: &str| host.berth(line).env("PATH", &path);
     let image = image("debian-13-docker");
+    host.berth(&format!("image build {image}"))
+        .deadline(BOOT)
+        .ok();
     berth(&format!("create vm1 --image {image}"))
         .exits(1)
         .says("qemu-system-x86_64")
         .says("berth doctor --fix");
-    berth(&format!("up --image {image}"))
+    let up = berth(&format!("up --image {image}"))
         .exits(1)
         .says("qemu-system-x86_64")
         .says("berth doctor --fix");
+    // What builds images is missing as well, and wanted only where one has to be built.
+    assert!(!up.stderr.contains("mmdebstrap"), "{}", up.stderr);
+    berth(&format!("up --image {image}"))
+        .env("BERTH_IMAGES", host.scratch().join("images"))
+        .exits(1)
+        .says("mmdebstrap");
+    let cloud = berth("up --image debian-13-cloud").exits(1);
+    assert!(!cloud.stderr.contains("mmdebstrap"), "{}", cloud.stderr);
     let doctor = berth("doctor").exits(1).says("berth doctor --fix");
     assert!(
         doctor.stdout.contains("qemu-system-x86_64"),
@@ -73,14 +84,18 @@ fn without_qemu_it_is_said_what_is_missing_and_nothing_is_made() {
     assert_nothing_left(&host);
 }
 
-/// All programs of this computer but QEMU's.
-fn path_without_qemu(scratch: &Path) -> PathBuf {
+/// All programs of this computer but QEMU and what builds images.
+fn path_without(scratch: &Path) -> PathBuf {
     let folder = scratch.join("bin");
     std::fs::create_dir(&folder).unwrap();
     for from in ["/usr/bin", "/usr/sbin", "/usr/local/bin"] {
         for program in std::fs::read_dir(from).unwrap().flatten() {
             let name = program.file_name();
-            if !name.to_string_lossy().starts_with("qemu-system") {
+            let lacks = ["qemu-system", "mmdebstrap"];
+            if !lacks
+                .iter()
+                .any(|lacks| name.to_string_lossy().starts_with(lacks))
+            {
                 // The same name in two folders: the first one wins, as in PATH.
                 let _ = symlink(program.path(), folder.join(name));
             }

@@ -35,6 +35,9 @@ pub const BUILD_TOOLS: &[&str] = &[
 /// The programs that building a kernel for the driver `uml` needs; as an ordinary user, `fakeroot` too.
 pub const KERNEL_BUILD_TOOLS: &[&str] = &["apt-get", "dpkg-deb", "patchelf", "strip", "mke2fs"];
 
+/// The program that storing any guest image needs, built or downloaded.
+pub const STORE_TOOLS: &[&str] = &["qemu-img"];
+
 /// What building needs besides [`BUILD_TOOLS`] when it is not run by root.
 pub const ROOTLESS_BUILD_TOOLS: &[&str] = &["fakeroot", "newuidmap", "unshare"];
 

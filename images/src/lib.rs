@@ -29,6 +29,7 @@ mod workspace;
 
 pub use build::{
     BUILD_TOOLS, Builder, Built, KERNEL_BUILD_TOOLS, Made, Mmdebstrap, ROOTLESS_BUILD_TOOLS,
+    STORE_TOOLS,
 };
 pub use catalog::Catalog;
 pub use checksum::Checksum;

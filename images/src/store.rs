@@ -153,6 +153,27 @@ impl Store {
             .ok_or_else(|| self.unknown(catalog, reference))
     }
 
+    /// The recipe by which [`Store::ensure`] would build the image; `None` if it is stored, or is not built.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn to_build<'a>(
+        &self,
+        catalog: &'a Catalog,
+        reference: &Reference,
+    ) -> Result<Option<&'a Recipe>> {
+        let Reference::Name(name) = reference else {
+            return Ok(None);
+        };
+        let Some(recipe) = catalog.recipe(name) else {
+            return Ok(None);
+        };
+        let hash = recipe.hash(HOST_ARCH)?;
+        let mut stored = self.list()?.into_iter();
+        let stored = stored.any(|image| image.recipe_hash.as_ref() == Some(&hash));
+        Ok((!stored).then_some(recipe))
+    }
+
     /// Removes a name, and the image with its last name. `in_use` tells which machines are made of an image.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use super::error::NotReady;
 use super::output;
 use super::progress::Screen;
 use crate::doctor::{Check, Plan, Verdict, examine, missing};
-use crate::machine::{AUTO, Berth};
+use crate::machine::{AUTO, Berth, Request};
 
 /// Check what this computer has for making machines, and install what is missing
 #[derive(Debug, clap::Args)]
@@ -37,11 +37,11 @@ pub struct Args {
 
 /// Checks, and fixes if asked to.
 pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode> {
-    let mut checks = examine(berth, &args.driver).await?;
+    let mut checks = examine(berth, &args.driver, None).await?;
     let lacking = missing(&checks, false);
     if args.fix && !lacking.is_empty() {
         install(&lacking, args.yes, screen).await?;
-        checks = examine(berth, &args.driver).await?;
+        checks = examine(berth, &args.driver, None).await?;
     }
     if args.json {
         output::line(&serde_json::to_string_pretty(&checks)?)?;
@@ -55,20 +55,21 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
     Ok(ExitCode::from(u8::from(bad)))
 }
 
-/// Makes this computer ready for `driver`, for `berth up`: what is lacking is installed once the user agrees.
+/// Makes this computer ready for a machine, for `berth up`: what is lacking is installed once the user agrees.
 pub async fn make_ready(
     berth: &Berth,
-    driver: &str,
+    request: &Request,
     yes: bool,
     screen: &Screen,
     progress: &dyn Progress,
 ) -> Result<()> {
+    let driver = &request.driver;
     let mut checks;
     // What is installed first may show that another driver is better, which needs something else.
     let mut rounds = 0;
     loop {
         progress.phase("Checking this computer");
-        checks = examine(berth, driver).await?;
+        checks = examine(berth, driver, Some(request)).await?;
         // A docker client is wanted here too: `up` promises that it works afterwards.
         let lacking = missing(&checks, false);
         if lacking.is_empty() || rounds == 2 {

@@ -47,7 +47,7 @@ pub async fn run(berth: &Berth, args: Args, screen: &Screen) -> Result<ExitCode>
         let request = args.spec.request(name)?;
         // Docker's own context of that name is noticed before anything is installed.
         berth.docker.check_free(name, None).map_err(Error::from)?;
-        doctor::make_ready(berth, &request.driver, args.yes, screen, &*task).await?;
+        doctor::make_ready(berth, &request, args.yes, screen, &*task).await?;
         machine::create(berth, &request, &*task).await?;
     }
     let timings = task.finish();

@@ -5,10 +5,10 @@ mod system;
 
 pub use packages::{Installer, Plan};
 
-use berth_driver_api::{Finding, Info, process};
+use berth_driver_api::{Finding, process};
 use serde::Serialize;
 
-use crate::machine::{self, AUTO, Berth, Candidate, Result};
+use crate::machine::{self, AUTO, Berth, Builds, Candidate, Request, Result};
 use crate::secrets::Place;
 
 /// One thing that was looked at.
@@ -37,11 +37,12 @@ pub enum Verdict {
 }
 
 /// Looks at everything that the driver, the images and the clients need; for [`AUTO`], at all drivers that are chosen
-/// among, and at what the chosen one needs.
+/// among, and at what the chosen one needs. For a machine that is to be made, what it takes to build its image counts
+/// only if that would be built here.
 ///
 /// # Errors
-/// If there is no such driver.
-pub async fn examine(berth: &Berth, driver: &str) -> Result<Vec<Check>> {
+/// If there is no such driver, or the stored images cannot be read.
+pub async fn examine(berth: &Berth, driver: &str, request: Option<&Request>) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
     let best = if driver == AUTO {
         let candidates = machine::candidates(&berth.drivers).await?;
@@ -58,7 +59,15 @@ pub async fn examine(berth: &Berth, driver: &str) -> Result<Vec<Check>> {
     let found = candidate.findings.into_iter();
     checks.extend(found.map(|finding| of_finding(finding, candidate.usable)));
     if driver.info().capabilities.images {
-        checks.push(image_tools(driver.info()));
+        let info = driver.info();
+        let builds = match request {
+            Some(request) => machine::builds(berth, request, info)?,
+            None => Builds {
+                image: true,
+                kernel: info.needs.kernel.is_some(),
+            },
+        };
+        checks.push(image_tools(builds));
     }
     checks.push(program(
         "gpgv",
@@ -132,30 +141,27 @@ fn of_finding(finding: Finding, usable: bool) -> Check {
     }
 }
 
-fn image_tools(info: &Info) -> Check {
-    let rootless: &[&str] = match nix::unistd::geteuid().is_root() {
-        true => &[],
-        false => berth_images::ROOTLESS_BUILD_TOOLS,
-    };
-    let kernel: &[&str] = match info.needs.kernel {
-        Some(_) => berth_images::KERNEL_BUILD_TOOLS,
-        None => &[],
-    };
-    let mut missing: Vec<String> = berth_images::BUILD_TOOLS
+fn image_tools(builds: Builds) -> Check {
+    let given = |given: bool, tools: &'static [&'static str]| if given { tools } else { &[] };
+    let root = nix::unistd::geteuid().is_root();
+    let any = builds.image || builds.kernel;
+    let mut missing: Vec<String> = berth_images::STORE_TOOLS
         .iter()
-        .chain(rootless)
-        .chain(kernel)
+        .chain(given(builds.image, berth_images::BUILD_TOOLS))
+        .chain(given(builds.kernel, berth_images::KERNEL_BUILD_TOOLS))
+        .chain(given(any && !root, berth_images::ROOTLESS_BUILD_TOOLS))
         .filter(|tool| process::find(tool).is_none())
         .map(|tool| (*tool).to_owned())
         .collect();
     missing.sort();
     missing.dedup();
     let (verdict, detail) = match missing.is_empty() {
-        true => (Verdict::Good, "guest images can be built here".to_owned()),
+        true if any => (Verdict::Good, "guest images can be built here".to_owned()),
+        true => (Verdict::Good, "nothing has to be built".to_owned()),
         false => (
             Verdict::Bad,
             format!(
-                "guest images cannot be built: {} missing",
+                "guest images cannot be made: {} missing",
                 missing.join(", ")
             ),
         ),

@@ -78,6 +78,38 @@ pub(super) fn cloud_init(
     }
 }
 
+/// What is built on this computer for a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Builds {
+    /// Its image.
+    pub image: bool,
+    /// The kernel that its driver boots in place of the image's.
+    pub kernel: bool,
+}
+
+/// What would be built for this request now; the rest is stored, downloaded or imported.
+///
+/// # Errors
+/// If the stored images or the recipes cannot be read.
+pub fn builds(berth: &Berth, request: &Request, info: &Info) -> Result<Builds> {
+    let catalog = berth.catalog()?;
+    let store = berth.images()?;
+    let builds = |reference: &str| -> Result<bool> {
+        // An address or a path is no reference.
+        let Ok(reference) = reference.parse() else {
+            return Ok(false);
+        };
+        Ok(store.to_build(&catalog, &reference)?.is_some())
+    };
+    Ok(Builds {
+        image: builds(reference(request, &catalog))?,
+        kernel: match &info.needs.kernel {
+            Some(kernel) => builds(kernel)?,
+            None => false,
+        },
+    })
+}
+
 fn no_seed(info: &Info) -> berth_driver_api::Error {
     berth_driver_api::Error::Unsupported {
         driver: info.name.clone(),

@@ -49,6 +49,7 @@ pub use endpoint::{LISTENS, SUPERVISE, own_program};
 pub use engine::{EngineChange, bundle_engine, engine_versions, provision, provision_exactly};
 pub use error::{Error, Result};
 pub use expiry::{Expiry, MOST as MOST_TTL, remove_by_itself};
+pub use image::{Builds, builds};
 pub use journal::Pending;
 pub(crate) use journal::die_here_if_told;
 pub use labels::{LabelChange, change_labels, check_label};

@@ -144,11 +144,18 @@ async fn twenty_callers_share_one_build() {
 async fn a_built_image_is_found_whole_and_read_only() {
     let house = House::new(Fake::default());
     let store = house.store();
+    let to_build = |name: &str| {
+        let recipe = store.to_build(&house.catalog, &named(name)).unwrap();
+        recipe.map(|recipe| recipe.name.as_str())
+    };
+    assert_eq!(to_build("debian-13-docker"), Some("debian-13-docker"));
+    assert_eq!(to_build("debian-13-cloud"), None);
     let image = store
         .ensure(&house.catalog, &named("debian-13-docker"), &Silent)
         .await
         .unwrap();
     assert_eq!(image.reference, "debian-13-docker");
+    assert_eq!(to_build("debian-13-docker"), None);
     assert_eq!(
         image.engine.as_ref().unwrap().version.as_deref(),
         Some("26.1.5")
