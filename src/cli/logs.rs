@@ -12,6 +12,7 @@ use inotify::{EventMask, Inotify, WatchMask};
 use super::client::logs::Wish;
 use super::client::{self, Asking};
 use super::error::NotFound;
+use super::report::printable;
 use crate::machine::Berth;
 
 /// Print a machine's console, its supervisor's log, or what containers of many machines write
@@ -60,14 +61,15 @@ pub async fn run(berth: &Berth, args: &Args) -> Result<ExitCode> {
         return Err(NotFound(format!("machine {name} has no such log yet")).into());
     };
     let mut file = File::open(&path).with_context(|| path.display().to_string())?;
-    if print_rest(&mut file)? && args.follow {
-        follow(&path, &mut file).await?;
+    let mut plain = Plain::default();
+    if print_rest(&mut file, &mut plain)? && args.follow {
+        follow(&path, &mut file, &mut plain).await?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints what the file has beyond its position; `false` once nobody reads.
-fn print_rest(file: &mut File) -> Result<bool> {
+fn print_rest(file: &mut File, plain: &mut Plain) -> Result<bool> {
     let mut buffer = [0u8; 16 << 10];
     let mut out = std::io::stdout().lock();
     loop {
@@ -76,7 +78,7 @@ fn print_rest(file: &mut File) -> Result<bool> {
             return Ok(true);
         }
         match out
-            .write_all(&printable(&buffer[..count]))
+            .write_all(plain.text(&buffer[..count]).as_bytes())
             .and_then(|()| out.flush())
         {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(false),
@@ -85,16 +87,32 @@ fn print_rest(file: &mut File) -> Result<bool> {
     }
 }
 
-/// A guest writes its console: its escape sequences must not drive the user's terminal.
-fn printable(bytes: &[u8]) -> Vec<u8> {
-    bytes
-        .iter()
-        .copied()
-        .filter(|byte| matches!(byte, b'\n' | b'\t' | 0x20..=0x7e | 0x80..=0xff))
-        .collect()
+/// What a guest writes to its console, without what would drive the user's terminal. A character may come in pieces.
+#[derive(Default)]
+struct Plain(Vec<u8>);
+
+impl Plain {
+    fn text(&mut self, bytes: &[u8]) -> String {
+        self.0.extend(bytes);
+        let begun = std::mem::take(&mut self.0);
+        let mut text = String::new();
+        let mut chunks = begun.utf8_chunks().peekable();
+        while let Some(chunk) = chunks.next() {
+            text.push_str(&printable(chunk.valid()));
+            let rest = chunk.invalid();
+            let unfinished =
+                std::str::from_utf8(rest).is_err_and(|rest| rest.error_len().is_none());
+            if chunks.peek().is_none() && unfinished {
+                self.0 = rest.to_vec();
+            } else if !rest.is_empty() {
+                text.push(char::REPLACEMENT_CHARACTER);
+            }
+        }
+        text
+    }
 }
 
-async fn follow(path: &Path, file: &mut File) -> Result<()> {
+async fn follow(path: &Path, file: &mut File, plain: &mut Plain) -> Result<()> {
     let watch = Inotify::init()?;
     // A removed file still has this open: its last link shows as a change of attributes.
     watch.watches().add(
@@ -107,7 +125,7 @@ async fn follow(path: &Path, file: &mut File) -> Result<()> {
         if file.metadata()?.len() < file.stream_position()? {
             file.seek(SeekFrom::Start(0))?;
         }
-        if !print_rest(file)? {
+        if !print_rest(file, plain)? {
             return Ok(());
         }
         let Some(event) = events.next().await else {
@@ -115,7 +133,7 @@ async fn follow(path: &Path, file: &mut File) -> Result<()> {
         };
         let gone = EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::IGNORED;
         if event?.mask.intersects(gone) || !path.exists() {
-            print_rest(file)?;
+            print_rest(file, plain)?;
             return Ok(());
         }
     }
@@ -127,7 +145,11 @@ mod tests {
 
     #[test]
     fn a_guests_escape_sequences_do_not_reach_the_terminal() {
-        assert_eq!(printable(b"ok\x1b[2J\x07\r\n"), b"ok[2J\n");
-        assert_eq!(printable("grün\n".as_bytes()), "grün\n".as_bytes());
+        let mut plain = Plain::default();
+        assert_eq!(plain.text(b"ok\x1b[2J\x07\r\n"), "ok[2J\n");
+        // The same as one character, which some terminals take as well.
+        assert_eq!(plain.text("\u{9b}2J".as_bytes()), "2J");
+        assert_eq!(plain.text(b"gr\xc3"), "gr");
+        assert_eq!(plain.text(b"\xbcn \xff!\n"), "ün \u{fffd}!\n");
     }
 }
