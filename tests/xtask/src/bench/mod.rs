@@ -19,6 +19,7 @@ mod stock;
 mod suspend;
 mod tls;
 mod uml;
+mod upgrade;
 mod world;
 
 use std::time::Instant;
@@ -77,6 +78,11 @@ const BENCHES: &[Bench] = &[
         name: "provision",
         about: "installing an engine in a bare machine, against doing it by hand",
         run: provision::run,
+    },
+    Bench {
+        name: "upgrade",
+        about: "how long an engine is away while it is upgraded, against the package manager alone",
+        run: upgrade::run,
     },
     Bench {
         name: "pull",
