@@ -53,7 +53,7 @@ impl<'a> Session<'a> {
     fn new(world: &'a World) -> Result<Self> {
         let session = Session { world };
         let script = format!(
-            "mkdir -p bin images/refs images/locks images/tmp run config cache; \
+            "mkdir -p bin images/refs images/locks images/tmp run c cache; \
              cp {berth} {dist}/berth-driver-libvirt bin/; ref=debian-13-docker; \
              cp $BERTH_IMAGES/refs/$ref images/refs/; digest=$(cat images/refs/$ref); folder=${{digest/:/-}}; \
              cp -a --sparse=always $BERTH_IMAGES/$folder images/; chown -R {USER}: .",
@@ -68,8 +68,9 @@ impl<'a> Session<'a> {
         Ok(session)
     }
 
+    /// libvirt puts sockets deep into it, whose paths may not be long (unix(7): 107 bytes).
     fn folder(&self) -> std::path::PathBuf {
-        self.world.file("session")
+        self.world.file("s")
     }
 
     /// A command of berth's for the user, its words split at blanks.
@@ -89,7 +90,7 @@ impl<'a> Session<'a> {
             .env("BERTH_IMAGES", folder.join("images"))
             .env("DOCKER_CONFIG", folder.join("docker"))
             .env("XDG_RUNTIME_DIR", folder.join("run"))
-            .env("XDG_CONFIG_HOME", folder.join("config"))
+            .env("XDG_CONFIG_HOME", folder.join("c"))
             .env("XDG_CACHE_HOME", folder.join("cache"))
             .env_remove("XDG_DATA_HOME")
             .env_remove("LIBVIRT_DEFAULT_URI");
