@@ -27,7 +27,7 @@ use crate::machine::{self, Berth, Request, parse_size, show_size};
                         randomisation, the kernel's too), and pages of this computer's memory, by whose timing one clone may \
                         learn what another one reads. Use --cold for machines whose users must not learn of each other.\n\n\
                         In ~/.config/berth/config.toml:\n  template = \"auto\"          a create that booted a machine leaves a \
-                        template of it behind, made in the background at the lowest priority, where guests run on the CPU \
+                        template of it behind, made in the background at a low priority, where guests run on the CPU \
                         itself [default]\n  template = \"background\"    there too where guests' code is translated, which \
                         takes minutes of the whole computer\n  template = \"always\"        create makes a template that is \
                         missing first, then clones\n  template = \"never\"         only `berth template build` makes them\n  template-space = \"10G\"     what templates may take on disk together \

@@ -1,6 +1,6 @@
 //! Templates that nobody asked for: a machine that was booted leaves one behind, so that the next ones like it are cloned.
 //!
-//! It is made by another process, of the lowest priority, after the create has ended. Where guests' code is translated,
+//! It is made by another process, of a low priority, after the create has ended. Where guests' code is translated,
 //! that would take both the computer and the minutes that are short there, for a machine that may stay the only one:
 //! there only `template = "background"` has it made.
 
@@ -163,7 +163,7 @@ fn spawn(berth: &Berth, request: &Request, record: &Record) -> Result<()> {
     // Nobody waits for it. What it starts ends with it, so that no machine stays slow.
     let mut command = match process::command("nice") {
         Ok(mut nice) => {
-            nice.args(["-n", "19"]).arg(program.as_std().get_program());
+            nice.args(["-n", "10"]).arg(program.as_std().get_program());
             nice
         }
         Err(_) => program,

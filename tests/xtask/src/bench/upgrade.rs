@@ -18,9 +18,9 @@ const OFFER: &str = "echo 'deb [check-valid-until=no] http://deb.debian.org/debi
      >/etc/apt/sources.list.d/sid.list; \
      printf 'Package: *\nPin: release n=sid\nPin-Priority: 100\n' >/etc/apt/preferences.d/sid";
 
-/// What somebody would type. Downloading is no part of what is compared, here or there.
+/// What somebody would type: Debian's packages leave the old engine running. Downloading is no part of what is compared.
 const BY_HAND: &str = "export DEBIAN_FRONTEND=noninteractive; apt-get -q update && \
-     apt-get -q -y install docker.io/sid docker-cli/sid containerd/sid runc/sid";
+     apt-get -q -y install docker.io/sid docker-cli/sid containerd/sid runc/sid && systemctl restart docker";
 
 /// Asks the engine again and again until told to end, and prints for how many milliseconds it was away: the pauses between
 /// two answers, as far as they are longer than any between two that follow at once.
