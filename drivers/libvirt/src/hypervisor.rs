@@ -12,6 +12,7 @@ use virt::domain::Domain;
 use virt::error::ErrorNumber;
 
 use crate::domain::Kind;
+use crate::events::{self, Changes, Events};
 use crate::failure::failed;
 use crate::mark::{Mark, NAMESPACE};
 use crate::uri::Uri;
@@ -28,6 +29,13 @@ pub(crate) struct Hypervisor {
     /// Where it leads.
     pub(crate) uri: Uri,
     capabilities: OnceLock<String>,
+    events: Events,
+}
+
+impl Drop for Hypervisor {
+    fn drop(&mut self) {
+        self.events.end(&self.connection);
+    }
 }
 
 impl Hypervisors {
@@ -68,6 +76,7 @@ impl Hypervisor {
             Some(uri) => format!("connecting to {uri}"),
             None => "connecting to libvirt".to_owned(),
         };
+        events::begin();
         let connection = Connect::open(uri.map(Uri::as_str)).map_err(failed(&what))?;
         let text = connection.get_uri().map_err(failed(&what))?;
         let uri = match uri {
@@ -81,6 +90,7 @@ impl Hypervisor {
             })?,
         };
         Ok(Hypervisor {
+            events: Events::of(&connection),
             connection,
             uri,
             capabilities: OnceLock::new(),
@@ -97,6 +107,11 @@ impl Hypervisor {
                 self.uri.is_session() && !self.uri.is_remote() && !nix::unistd::geteuid().is_root()
             }
         }
+    }
+
+    /// The changes of its domains from now on.
+    pub(crate) fn changes(&self) -> Changes {
+        self.events.changes()
     }
 
     /// What it says of itself, as XML. It may look at its emulators first, which can take seconds: it is asked once.

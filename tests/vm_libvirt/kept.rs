@@ -1,0 +1,75 @@
+//! A machine of a user's own libvirt is suspended while libvirt is started anew, goes on, and is kept and restored.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::end_daemon;
+use crate::session::Session;
+use crate::vm::{ANSWER, BOOT, eventually};
+
+/// The clock of a guest may be so wrong, with the time that the question takes under emulation (s).
+const WRONG: u64 = 5;
+
+/// Goes on with the machine `web`, which runs and has the image `bb`.
+pub fn goes_on(session: &Session) {
+    let user = |line: &str| session.user(line);
+    user(
+        "docker --context web run --detach --name count bb \
+         sh -c 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.5; done'",
+    )
+    .deadline(ANSWER)
+    .ok();
+    let before = counted(session);
+    user("$BERTH suspend web").deadline(ANSWER).ok();
+    user("$BERTH snapshot create web s")
+        .exits(4)
+        .says("suspended");
+    end_daemon(&session.run_folder().join("libvirtd.pid"));
+    session.start_daemon();
+    let listed = user("$BERTH ls --json --timeout 60").ok().stdout;
+    assert!(listed.contains("\"state\": \"suspended\""), "{listed}");
+    // So that a clock that stood still would be seen.
+    std::thread::sleep(Duration::from_secs(WRONG + 1));
+    let resumed = user("$BERTH resume web --timings").deadline(BOOT).ok();
+    println!("{}", resumed.stderr);
+    assert!(counted(session) >= before);
+    clock_is_right(session);
+
+    user("$BERTH ssh web -- 'echo kept >/root/note; echo kept >/run/note; sync'").ok();
+    user("$BERTH snapshot create web s").deadline(ANSWER).ok();
+    user("$BERTH ssh web -- rm /root/note /run/note").ok();
+    let rows = user("$BERTH snapshot ls web --json").text();
+    let rows: serde_json::Value = serde_json::from_str(&rows).unwrap();
+    assert_eq!(rows[0]["name"], "s", "{rows}");
+    assert!(rows[0]["memory"].as_u64().is_some(), "{rows}");
+    let restored = user("$BERTH snapshot restore web s --timings")
+        .deadline(BOOT)
+        .ok();
+    println!("{}", restored.stderr);
+    let notes = user("$BERTH ssh web -- cat /root/note /run/note").text();
+    assert_eq!(notes, "kept\nkept");
+    clock_is_right(session);
+    user("$BERTH snapshot rm web s").deadline(ANSWER).ok();
+    assert_eq!(user("$BERTH snapshot ls web --json").text(), "[]");
+    user("docker --context web rm --force count")
+        .deadline(ANSWER)
+        .ok();
+}
+
+/// The last number that the container has counted to, once there is one.
+fn counted(session: &Session) -> u64 {
+    eventually("the container counts", ANSWER, || {
+        let logs = session.user("docker --context web logs --tail 1 count");
+        logs.run().stdout.trim().parse().ok()
+    })
+}
+
+fn clock_is_right(session: &Session) {
+    let told: u64 = session
+        .user("$BERTH ssh web -- date +%s")
+        .text()
+        .parse()
+        .unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let wrong = now.as_secs().abs_diff(told);
+    assert!(wrong <= WRONG, "the guest's clock is {wrong} s off");
+}
