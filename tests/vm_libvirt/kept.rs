@@ -1,6 +1,9 @@
 //! A machine of a user's own libvirt is suspended while libvirt is started anew, goes on, and is kept and restored.
 
+use std::net::TcpListener;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
 
 use crate::end_daemon;
 use crate::session::Session;
@@ -18,29 +21,37 @@ pub fn goes_on(session: &Session) {
     )
     .deadline(ANSWER)
     .ok();
+    user("$BERTH ssh web -- 'echo kept >/root/note; echo kept >/run/note; sync'").ok();
+    user("$BERTH snapshot create web s").deadline(ANSWER).ok();
+    user("$BERTH ssh web -- rm /root/note /run/note").ok();
+    let rows = user("$BERTH snapshot ls web --json").text();
+    let rows: Value = serde_json::from_str(&rows).unwrap();
+    assert_eq!(rows[0]["name"], "s", "{rows}");
+    assert!(rows[0]["memory"].as_u64().is_some(), "{rows}");
+
     let before = counted(session);
     user("$BERTH suspend web").deadline(ANSWER).ok();
-    user("$BERTH snapshot create web s")
+    user("$BERTH snapshot create web t")
         .exits(4)
         .says("suspended");
     end_daemon(&session.run_folder().join("libvirtd.pid"));
     session.start_daemon();
     let listed = user("$BERTH ls --json --timeout 60").ok().stdout;
-    assert!(listed.contains("\"state\": \"suspended\""), "{listed}");
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed[0]["state"], "suspended");
+    let port = listed[0]["ssh"]["port"].as_u64().unwrap() as u16;
+    let stranger = TcpListener::bind(("127.0.0.1", port)).unwrap();
     // So that a clock that stood still would be seen.
     std::thread::sleep(Duration::from_secs(WRONG + 1));
-    let resumed = user("$BERTH resume web --timings").deadline(BOOT).ok();
+    let resumed = user("$BERTH resume web --timings")
+        .deadline(BOOT)
+        .ok()
+        .says(&format!("another program listens on port {port}"));
     println!("{}", resumed.stderr);
     assert!(counted(session) >= before);
     clock_is_right(session);
 
-    user("$BERTH ssh web -- 'echo kept >/root/note; echo kept >/run/note; sync'").ok();
-    user("$BERTH snapshot create web s").deadline(ANSWER).ok();
-    user("$BERTH ssh web -- rm /root/note /run/note").ok();
-    let rows = user("$BERTH snapshot ls web --json").text();
-    let rows: serde_json::Value = serde_json::from_str(&rows).unwrap();
-    assert_eq!(rows[0]["name"], "s", "{rows}");
-    assert!(rows[0]["memory"].as_u64().is_some(), "{rows}");
+    // It was taken when the machine had the port that is the stranger's now.
     let restored = user("$BERTH snapshot restore web s --timings")
         .deadline(BOOT)
         .ok();
@@ -50,9 +61,7 @@ pub fn goes_on(session: &Session) {
     clock_is_right(session);
     user("$BERTH snapshot rm web s").deadline(ANSWER).ok();
     assert_eq!(user("$BERTH snapshot ls web --json").text(), "[]");
-    user("docker --context web rm --force count")
-        .deadline(ANSWER)
-        .ok();
+    drop(stranger);
 }
 
 /// The last number that the container has counted to, once there is one.

@@ -165,7 +165,7 @@ impl Driver for Libvirt {
             let hypervisor = self.hypervisors.get(Some(&record.uri))?;
             power::undefine(&hypervisor, machine)?;
             if let Some(storage) = Storage::existing(&hypervisor, &record.pool)? {
-                storage.remove(machine, &record.image)?;
+                storage.remove(machine, &record.image).await?;
             }
         }
         credentials::remove(machine)?;

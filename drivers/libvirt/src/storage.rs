@@ -7,9 +7,11 @@ mod upload;
 
 use std::fs::File;
 use std::path::Path;
+use std::time::Duration;
 
 use berth_driver_api::{Error, Machine, Result};
 use nix::fcntl::{Flock, FlockArg};
+use tokio::time::Instant;
 use virt::error::ErrorNumber;
 use virt::storage_pool::StoragePool;
 use virt::storage_vol::StorageVol;
@@ -22,6 +24,9 @@ use crate::volume::{self, Listed, Owner};
 use crate::xml::Element;
 
 pub(crate) use pool::check_pool;
+
+/// How long libvirt may be about a volume that nobody waits for any more: the copy of a disk at most.
+const MADE: Duration = Duration::from_secs(90);
 
 /// A pool, for machines of one hypervisor.
 pub(crate) struct Storage<'a> {
@@ -121,16 +126,26 @@ impl<'a> Storage<'a> {
         .map_err(failed("making a volume in the storage pool"))
     }
 
-    fn delete(&self, name: &str) -> Result<()> {
-        blocking(|| match self.find(name)? {
-            Some(volume) => match volume.delete(0) {
+    /// Deletes a volume, if there is one.
+    async fn delete(&self, name: &str) -> Result<()> {
+        let until = Instant::now() + MADE;
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let Some(volume) = blocking(|| self.find(name))? else {
+                return Ok(());
+            };
+            match blocking(|| volume.delete(0)) {
+                // One that was asked for by a call that was given up is finished all the same, and until then refused.
+                Err(error)
+                    if error.code() == ErrorNumber::OperationInvalid && Instant::now() < until => {}
                 Err(error) if error.code() != ErrorNumber::NoStorageVolume => {
-                    Err(failed(format!("deleting the volume {name}"))(error))
+                    return Err(failed(format!("deleting the volume {name}"))(error));
                 }
-                _ => Ok(()),
-            },
-            None => Ok(()),
-        })
+                _ => return Ok(()),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 3 / 2).min(Duration::from_secs(1));
+        }
     }
 }
 

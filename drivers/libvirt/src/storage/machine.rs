@@ -58,7 +58,7 @@ impl Storage<'_> {
         let what = "copying the disk";
         let name = volume::overlay(machine);
         // Of a try that was given up.
-        self.delete(&name)?;
+        self.delete(&name).await?;
         let disk = blocking(|| self.find(&volume::overlay(source)))?
             .ok_or_else(|| Error::Missing(source.name.clone()))?;
         let (xml, info) =
@@ -144,11 +144,11 @@ impl Storage<'_> {
     ///
     /// # Errors
     /// If one is there and cannot be removed.
-    pub(crate) fn remove(&self, machine: &Machine, image: &str) -> Result<()> {
+    pub(crate) async fn remove(&self, machine: &Machine, image: &str) -> Result<()> {
         let own = volume::prefix(machine.id);
         for volume in self.volumes()? {
             if volume.name.starts_with(&own) {
-                self.delete(&volume.name)?;
+                self.delete(&volume.name).await?;
             }
         }
         if self.hypervisor.shares_files() {
@@ -158,7 +158,7 @@ impl Storage<'_> {
         let names = ImageVolumes::of(image)?;
         if volume::is_unused(&names.disk, &self.volumes()?) {
             for name in names.names() {
-                self.delete(name)?;
+                self.delete(name).await?;
             }
         }
         Ok(())

@@ -24,7 +24,7 @@ impl Storage<'_> {
         progress: &dyn Progress,
     ) -> Result<String> {
         let what = format!("uploading the volume {name}");
-        self.delete(name)?;
+        self.delete(name).await?;
         let path = self.make(&volume::plain(name, length, self.owner))?;
         let volume = blocking(|| self.find(name))?
             .ok_or_else(|| Error::failed(&what, "it was removed meanwhile"))?;
