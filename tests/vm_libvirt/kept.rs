@@ -29,6 +29,12 @@ pub fn goes_on(session: &Session) {
     assert_eq!(rows[0]["name"], "s", "{rows}");
     assert!(rows[0]["memory"].as_u64().is_some(), "{rows}");
 
+    let listed = || -> Value {
+        let rows = user("$BERTH ls --json --timeout 60").ok().stdout;
+        let rows: Value = serde_json::from_str(&rows).unwrap();
+        rows[0].clone()
+    };
+    let port = listed()["ssh"]["port"].as_u64().unwrap() as u16;
     let before = counted(session);
     user("$BERTH suspend web").deadline(ANSWER).ok();
     user("$BERTH snapshot create web t")
@@ -36,10 +42,7 @@ pub fn goes_on(session: &Session) {
         .says("suspended");
     end_daemon(&session.run_folder().join("libvirtd.pid"));
     session.start_daemon();
-    let listed = user("$BERTH ls --json --timeout 60").ok().stdout;
-    let listed: Value = serde_json::from_str(&listed).unwrap();
-    assert_eq!(listed[0]["state"], "suspended");
-    let port = listed[0]["ssh"]["port"].as_u64().unwrap() as u16;
+    assert_eq!(listed()["state"], "suspended");
     let stranger = TcpListener::bind(("127.0.0.1", port)).unwrap();
     // So that a clock that stood still would be seen.
     std::thread::sleep(Duration::from_secs(WRONG + 1));

@@ -18,6 +18,9 @@ use crate::setup;
 const MACHINES: usize = 200;
 const RUNS: usize = 21;
 
+/// libvirt's number for a domain that is off.
+const OFF: u32 = 5;
+
 /// Alternates listings of both, so that the computer's moods meet both.
 pub fn run() -> Result<Vec<Figure>> {
     setup::install_for_vms()?;
@@ -98,9 +101,9 @@ fn make_machines(world: &World) -> Result<()> {
         )?;
         write!(
             domains,
-            "<domain type='test'><name>{name}</name><uuid>{id}</uuid><metadata>\
+            "<domain type='test' xmlns:test='http://libvirt.org/schemas/domain/test/1.0'><name>{name}</name><uuid>{id}</uuid><metadata>\
              <berth:machine xmlns:berth='https://berth.dev/libvirt/1' id='{id}' name='{name}' folder='{}'/></metadata>\
-             <memory>2097152</memory><os><type>hvm</type></os></domain>",
+             <memory>2097152</memory><os><type>hvm</type></os><test:runstate>{OFF}</test:runstate></domain>",
             vm.display()
         )?;
     }
