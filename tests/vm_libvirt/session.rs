@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 
 use crate::vm::{ANSWER, BOOT, Host, Run, assert_nothing_left, build_busybox, eventually, image};
-use crate::{end_daemon, plugin};
+use crate::{end_daemon, kept, plugin};
 
 /// nobody: libvirt wants a user whom the system knows.
 const UID: u32 = 65_534;
@@ -70,6 +70,7 @@ fn a_machine_of_a_users_own_libvirt() {
     assert!(listed.contains("\"state\": \"running\""), "{listed}");
     user("docker --context web version").ok();
 
+    kept::goes_on(&session);
     found_again(&session);
 
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
@@ -136,7 +137,7 @@ fn the_driver_keeps_its_promises() {
     session.finish();
 }
 
-struct Session {
+pub struct Session {
     host: Host,
 }
 
@@ -164,11 +165,11 @@ impl Session {
     }
 
     /// Where libvirt's daemons have their pid files.
-    fn run_folder(&self) -> PathBuf {
+    pub fn run_folder(&self) -> PathBuf {
         self.host.scratch().join("run/libvirt")
     }
 
-    fn start_daemon(&self) {
+    pub fn start_daemon(&self) {
         self.user("libvirtd --daemon").ok();
         // QEMU is asked for its abilities at the first connection.
         self.user("virsh -q version >/dev/null")
@@ -177,7 +178,7 @@ impl Session {
     }
 
     /// A line for the user's shell.
-    fn user(&self, line: &str) -> Run {
+    pub fn user(&self, line: &str) -> Run {
         let scratch = self.host.scratch();
         let id = UID.to_string();
         let path = format!(

@@ -14,6 +14,9 @@ use berth_driver_qemu::boot::BootKind;
 /// QEMU's arguments in domain XML (libvirt.org/drvqemu.html).
 const QEMU_NAMESPACE: &str = "http://libvirt.org/schemas/domain/qemu/1.0";
 
+/// The machine's disk, by libvirt's name.
+pub(crate) const DISK: &str = "vda";
+
 /// Where the network card goes that libvirt does not know of: far from where it puts its own.
 const USER_CARD_SLOT: &str = "0x10";
 
@@ -274,7 +277,7 @@ impl Domain<'_> {
             .with("type", "qcow2")
             .with("discard", "unmap")
             .with("detect_zeroes", "unmap");
-        disk(driver, &self.files.disk, "vda")
+        disk(driver, &self.files.disk, DISK)
     }
 
     fn seed(&self) -> Option<Element> {
@@ -358,7 +361,10 @@ impl Domain<'_> {
         let console = Element::new("source")
             .with("path", outputs.console.display())
             .with("append", "on");
-        let ready = Element::new("source").with("path", outputs.ready.display());
+        // What the guest said before it was suspended it does not say again.
+        let ready = Element::new("source")
+            .with("path", outputs.ready.display())
+            .with("append", "on");
         vec![
             Element::new("serial").with("type", "file").child(console),
             agent,

@@ -9,23 +9,19 @@ use async_trait::async_trait;
 use berth_driver_api::ports::Ports;
 use berth_driver_api::record::KeptRecord;
 use berth_driver_api::{
-    Address, Credential, Driver, Error, Found, Info, Machine, Probe, Progress, Result, State,
-    check_options, credentials, files,
+    Address, Credential, Driver, Error, Found, Info, Machine, Probe, Progress, Result, Snapshot,
+    State, check_options, credentials, files,
 };
-use berth_driver_qemu::accel::{Accelerator, Verdict};
-use virt::domain::Domain;
 
-use crate::domain::{self, Files, Kind, Outputs};
-use crate::failure::failed;
-use crate::hypervisor::{Hypervisor, Hypervisors, blocking};
+use crate::domain::Kind;
+use crate::hypervisor::{Hypervisor, Hypervisors};
 use crate::names::{CONSOLE, OLD_CONSOLE, READY};
-use crate::options::{Cpu, Settings};
-use crate::power::{self, Failure};
+use crate::options::Settings;
+use crate::power::{self, Begun, Failure};
 use crate::ready;
 use crate::record::Record;
 use crate::storage::Storage;
-use crate::{check, found, network, options};
-use berth_driver_qemu::boot::BootKind;
+use crate::{check, clock, found, making, network, options, saved, snapshots};
 
 /// How often a port that a stranger took is exchanged.
 const MOST_PORTS: usize = 5;
@@ -57,101 +53,42 @@ impl Libvirt {
         let hypervisor = self.hypervisors.get(Some(&record.uri))?;
         Ok((record, hypervisor))
     }
-
-    async fn decide(
-        &self,
-        machine: &Machine,
-        settings: &Settings,
-        progress: &dyn Progress,
-    ) -> Result<Record> {
-        let hypervisor = self.hypervisors.get(settings.uri.as_ref())?;
-        let arch = &machine.image()?.arch;
-        let verdict = match settings.accelerator {
-            // What runs everywhere needs no evidence.
-            Some(Accelerator::Tcg) => Verdict::chosen(Accelerator::Tcg),
-            wanted => {
-                let found = check::accelerator(&hypervisor, arch).await?;
-                let reason = &found.reason;
-                match wanted.filter(|wanted| *wanted != found.accelerator) {
-                    Some(wanted) => {
-                        let option = wanted.word();
-                        progress.note(&format!(
-                            "-o accel={option} against the evidence ({reason})"
-                        ));
-                        Verdict::chosen(wanted)
-                    }
-                    None => {
-                        if found.accelerator == Accelerator::Tcg {
-                            progress.note(reason);
-                        }
-                        found
-                    }
-                }
-            }
-        };
-        let network = check::network_of(settings, &hypervisor);
-        let port = match network.is_loopback() {
-            true => Some(Ports::open(&machine.ports)?.lease(machine.id)?),
-            false => None,
-        };
-        let cpu = settings.cpu.as_deref();
-        Ok(Record {
-            uri: hypervisor.uri.clone(),
-            pool: settings.pool.clone(),
-            image: machine.image()?.digest.clone(),
-            accelerator: verdict.accelerator,
-            accelerator_reason: verdict.reason,
-            machine_type: settings.machine_type.clone(),
-            cpu: cpu
-                .unwrap_or_else(|| Cpu::default_for(verdict.accelerator, arch))
-                .into(),
-            boot: settings.boot,
-            network,
-            port,
-            others: toml::Table::new(),
-        })
-    }
 }
 
-/// Sees to it that the machine has its volumes, and defines its domain by them, anew if there is one.
-async fn define(
+/// Makes an attempt to have the machine run, and again with another port when a stranger has the one that it has.
+async fn on_free_port(
     hypervisor: &Hypervisor,
     machine: &Machine,
-    record: &Record,
+    record: &mut Record,
     progress: &dyn Progress,
-) -> Result<Domain> {
-    // Before anything else: a domain of another's with this id is not replaced.
-    let note = found::note(hypervisor, machine)?;
-    let storage = Storage::open(hypervisor, &record.pool)?;
-    let (image, disk) = storage.disk(machine, progress).await?;
-    let direct = record.boot == BootKind::Direct;
-    if direct && image.kernel.is_none() {
-        return Err(Error::failed(
-            "the machine's domain",
-            "the image has lost its kernel",
-        ));
+    attempt: impl Fn(&Record) -> Result<Begun, Failure>,
+) -> Result<()> {
+    for _ in 0..MOST_PORTS {
+        match attempt(record) {
+            Ok(Begun::Anew) => return Ok(()),
+            Ok(Begun::Resumed) => {
+                if hypervisor.kind() == Kind::Qemu {
+                    clock::set(&hypervisor.existing(machine)?, progress).await;
+                }
+                return Ok(());
+            }
+            Err(Failure::Other(error)) => return Err(error),
+            Err(Failure::PortTaken) => {
+                let taken = record.port.unwrap_or_default();
+                let port = Ports::open(&machine.ports)?.exchange(machine.id)?;
+                record.port = Some(port);
+                record.save(machine)?;
+                making::define(hypervisor, machine, record, progress).await?;
+                progress.note(&format!(
+                    "another program listens on port {taken}: SSH is on port {port} now"
+                ));
+            }
+        }
     }
-    let files = Files {
-        disk,
-        seed: storage.seed(machine, progress).await?,
-        kernel: image.kernel.filter(|_| direct),
-        initrd: image.initrd.filter(|_| direct),
-        credentials: storage.credentials(machine)?,
-        outputs: hypervisor.shares_files().then(|| Outputs {
-            console: machine.file(CONSOLE),
-            ready: machine.file(READY),
-        }),
-    };
-    let xml = domain::describe(
-        machine,
-        machine.image()?,
-        record,
-        &files,
-        note,
-        hypervisor.kind(),
-    );
-    blocking(|| Domain::define_xml(&hypervisor.connection, &xml.to_string()))
-        .map_err(failed("defining the machine's domain"))
+    Err(Error::failed(
+        "starting the machine",
+        format!("other programs took its port {MOST_PORTS} times in a row"),
+    ))
 }
 
 #[async_trait]
@@ -180,13 +117,14 @@ impl Driver for Libvirt {
             Some(mut record) => {
                 // One that was found again has none on this computer.
                 if record.network.is_loopback() && record.port.is_none() {
-                    record.port = Some(Ports::open(&machine.ports)?.lease(machine.id)?);
+                    record.port = making::lease(machine, &record.network)?;
                     record.save(machine)?;
                 }
                 record
             }
             None => {
-                let record = self.decide(machine, &settings, progress).await?;
+                let record =
+                    making::decide(&self.hypervisors, machine, &settings, progress).await?;
                 record.save(machine)?;
                 record
             }
@@ -194,11 +132,7 @@ impl Driver for Libvirt {
         let hypervisor = self.hypervisors.get(Some(&record.uri))?;
         let storage = Storage::open(&hypervisor, &record.pool)?;
         storage.keep_credentials(machine, given, progress).await?;
-        // The domain comes last: a machine that has one is complete.
-        let domain = define(&hypervisor, machine, &record, progress).await?;
-        blocking(|| domain.set_autostart(settings.autostart))
-            .map(drop)
-            .map_err(failed("setting the machine's autostart"))
+        making::complete(&hypervisor, machine, &record, &settings, progress).await
     }
 
     async fn start(&self, machine: &Machine, progress: &dyn Progress) -> Result<()> {
@@ -211,31 +145,13 @@ impl Driver for Libvirt {
                 storage.seed(machine, progress).await?;
             }
         }
-        for _ in 0..MOST_PORTS {
-            match power::start(&hypervisor, machine, &record, progress) {
-                Ok(()) => return Ok(()),
-                Err(Failure::Other(error)) => return Err(error),
-                Err(Failure::PortTaken) => {
-                    let taken = record.port.unwrap_or_default();
-                    let port = Ports::open(&machine.ports)?.exchange(machine.id)?;
-                    record.port = Some(port);
-                    record.save(machine)?;
-                    define(&hypervisor, machine, &record, progress).await?;
-                    progress.note(&format!(
-                        "another program listens on port {taken}: SSH is on port {port} now"
-                    ));
-                }
-            }
-        }
-        Err(Error::failed(
-            "starting the machine",
-            format!("other programs took its port {MOST_PORTS} times in a row"),
-        ))
+        let start = |record: &Record| power::start(&hypervisor, machine, record, progress);
+        on_free_port(&hypervisor, machine, &mut record, progress, start).await
     }
 
     async fn stop(&self, machine: &Machine, deadline: Duration) -> Result<()> {
-        let (_, hypervisor) = self.open(machine)?;
-        power::stop(&hypervisor, machine, deadline).await
+        let record = Record::existing(machine)?;
+        power::stop(&self.hypervisors, machine, &record, deadline).await
     }
 
     async fn kill(&self, machine: &Machine) -> Result<()> {
@@ -249,7 +165,7 @@ impl Driver for Libvirt {
             let hypervisor = self.hypervisors.get(Some(&record.uri))?;
             power::undefine(&hypervisor, machine)?;
             if let Some(storage) = Storage::existing(&hypervisor, &record.pool)? {
-                storage.remove(machine, &record.image)?;
+                storage.remove(machine, &record.image).await?;
             }
         }
         credentials::remove(machine)?;
@@ -289,6 +205,64 @@ impl Driver for Libvirt {
     async fn wait_stopped(&self, machine: &Machine) -> Result<Option<String>> {
         let record = Record::existing(machine)?;
         ready::stopped(&self.hypervisors, machine, &record).await
+    }
+
+    async fn suspend(&self, machine: &Machine, progress: &dyn Progress) -> Result<()> {
+        let (_, hypervisor) = self.open(machine)?;
+        progress.phase("Writing its memory");
+        saved::suspend(&hypervisor, machine)
+    }
+
+    async fn snapshots(&self, machine: &Machine) -> Result<Vec<Snapshot>> {
+        let (_, hypervisor) = self.open(machine)?;
+        snapshots::list(&hypervisor, machine)
+    }
+
+    async fn snapshot(&self, machine: &Machine, name: &str, progress: &dyn Progress) -> Result<()> {
+        let (record, hypervisor) = self.open(machine)?;
+        progress.phase("Taking the snapshot");
+        snapshots::take(&hypervisor, machine, &record, name)
+    }
+
+    async fn restore(&self, machine: &Machine, name: &str, progress: &dyn Progress) -> Result<()> {
+        let (mut record, hypervisor) = self.open(machine)?;
+        progress.phase("Going back to the snapshot");
+        let restore =
+            |record: &Record| snapshots::restore(&hypervisor, machine, record, name, progress);
+        on_free_port(&hypervisor, machine, &mut record, progress, restore).await
+    }
+
+    async fn remove_snapshot(&self, machine: &Machine, name: &str) -> Result<()> {
+        let (_, hypervisor) = self.open(machine)?;
+        snapshots::remove(&hypervisor, machine, name)
+    }
+
+    async fn copy(
+        &self,
+        source: &Machine,
+        machine: &Machine,
+        given: &[Credential],
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let (model, hypervisor) = self.open(source)?;
+        let original = hypervisor.existing(source)?;
+        let settings = Settings::of(machine, &self.info)?;
+        let record = match Record::load(machine)? {
+            Some(record) => record,
+            None => {
+                let port = making::lease(machine, &model.network)?;
+                let record = Record { port, ..model };
+                record.save(machine)?;
+                record
+            }
+        };
+        let storage = Storage::open(&hypervisor, &record.pool)?;
+        storage.keep_credentials(machine, given, progress).await?;
+        if hypervisor.domain(machine)?.is_none() {
+            progress.phase("Copying the disk");
+            storage.copy(source, &original, machine).await?;
+        }
+        making::complete(&hypervisor, machine, &record, &settings, progress).await
     }
 
     async fn keep_note(&self, machine: &Machine, note: &str) -> Result<()> {

@@ -19,7 +19,7 @@ pub(crate) fn failed(what: impl Into<String>) -> impl FnOnce(virt::error::Error)
 }
 
 /// libvirt passes on what programs said, whatever that was.
-fn clean(words: &str) -> String {
+pub(crate) fn clean(words: &str) -> String {
     words
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })

@@ -4,7 +4,7 @@
 //! (`block_in_place`), so that they may borrow and are never left behind.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use berth_driver_api::{Error, Machine, Result};
 use virt::connect::Connect;
@@ -12,6 +12,7 @@ use virt::domain::Domain;
 use virt::error::ErrorNumber;
 
 use crate::domain::Kind;
+use crate::events::{self, Changes, Events};
 use crate::failure::failed;
 use crate::mark::{Mark, NAMESPACE};
 use crate::uri::Uri;
@@ -19,8 +20,11 @@ use crate::uri::Uri;
 /// The connections of this process, by what they were asked for; `None` is libvirt's own choice.
 #[derive(Default)]
 pub(crate) struct Hypervisors {
-    open: Mutex<HashMap<Option<Uri>, Arc<Hypervisor>>>,
+    open: Mutex<HashMap<Option<Uri>, Arc<Place>>>,
 }
+
+/// Where the connection to one hypervisor is kept.
+type Place = Mutex<Option<Arc<Hypervisor>>>;
 
 /// A connection.
 pub(crate) struct Hypervisor {
@@ -28,6 +32,13 @@ pub(crate) struct Hypervisor {
     /// Where it leads.
     pub(crate) uri: Uri,
     capabilities: OnceLock<String>,
+    events: Events,
+}
+
+impl Drop for Hypervisor {
+    fn drop(&mut self) {
+        self.events.end(&self.connection);
+    }
 }
 
 impl Hypervisors {
@@ -36,23 +47,30 @@ impl Hypervisors {
     /// # Errors
     /// If it cannot be reached.
     pub(crate) fn get(&self, uri: Option<&Uri>) -> Result<Arc<Hypervisor>> {
-        let key = uri.cloned();
-        let kept = self.lock().get(&key).cloned();
-        if let Some(hypervisor) = kept {
-            // A round trip: without one, nothing tells that the daemon was started anew meanwhile.
-            if blocking(|| hypervisor.connection.get_lib_version()).is_ok() {
+        let place = self.lock().entry(uri.cloned()).or_default().clone();
+        blocking(|| {
+            let kept = lock(&place).clone();
+            if let Some(hypervisor) = kept.filter(|kept| kept.answers()) {
                 return Ok(hypervisor);
             }
-            self.lock().remove(&key);
-        }
-        let hypervisor = Arc::new(blocking(|| Hypervisor::open(uri))?);
-        self.lock().insert(key, hypervisor.clone());
-        Ok(hypervisor)
+            // Whoever is first connects, and the others wait for that.
+            let mut held = lock(&place);
+            if let Some(hypervisor) = held.clone().filter(|held| held.answers()) {
+                return Ok(hypervisor);
+            }
+            let hypervisor = Arc::new(Hypervisor::open(uri)?);
+            *held = Some(hypervisor.clone());
+            Ok(hypervisor)
+        })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Option<Uri>, Arc<Hypervisor>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<Option<Uri>, Arc<Place>>> {
+        lock(&self.open)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Makes a call that blocks.
@@ -68,6 +86,7 @@ impl Hypervisor {
             Some(uri) => format!("connecting to {uri}"),
             None => "connecting to libvirt".to_owned(),
         };
+        events::begin();
         let connection = Connect::open(uri.map(Uri::as_str)).map_err(failed(&what))?;
         let text = connection.get_uri().map_err(failed(&what))?;
         let uri = match uri {
@@ -81,10 +100,16 @@ impl Hypervisor {
             })?,
         };
         Ok(Hypervisor {
+            events: Events::of(&connection),
             connection,
             uri,
             capabilities: OnceLock::new(),
         })
+    }
+
+    /// A round trip: without one, nothing tells that the daemon was started anew meanwhile.
+    fn answers(&self) -> bool {
+        self.connection.get_lib_version().is_ok()
     }
 
     /// True where QEMU runs as the user on this computer: it reads the user's files, and the user what it writes.
@@ -97,6 +122,11 @@ impl Hypervisor {
                 self.uri.is_session() && !self.uri.is_remote() && !nix::unistd::geteuid().is_root()
             }
         }
+    }
+
+    /// The changes of its domains from now on.
+    pub(crate) fn changes(&self) -> Changes {
+        self.events.changes()
     }
 
     /// What it says of itself, as XML. It may look at its emulators first, which can take seconds: it is asked once.

@@ -20,7 +20,9 @@ mod capabilities;
 mod domain;
 mod mark;
 mod options;
+mod port;
 mod record;
+mod snapshot;
 mod uri;
 mod volume;
 mod xml;
@@ -28,7 +30,11 @@ mod xml;
 #[cfg(feature = "libvirt")]
 mod check;
 #[cfg(feature = "libvirt")]
+mod clock;
+#[cfg(feature = "libvirt")]
 mod driver;
+#[cfg(feature = "libvirt")]
+mod events;
 #[cfg(feature = "libvirt")]
 mod failure;
 #[cfg(feature = "libvirt")]
@@ -36,13 +42,23 @@ mod found;
 #[cfg(feature = "libvirt")]
 mod hypervisor;
 #[cfg(feature = "libvirt")]
+mod making;
+#[cfg(feature = "libvirt")]
+mod mirror;
+#[cfg(feature = "libvirt")]
 mod names;
 #[cfg(feature = "libvirt")]
 mod network;
 #[cfg(feature = "libvirt")]
 mod power;
 #[cfg(feature = "libvirt")]
+mod raw;
+#[cfg(feature = "libvirt")]
 mod ready;
+#[cfg(feature = "libvirt")]
+mod saved;
+#[cfg(feature = "libvirt")]
+mod snapshots;
 #[cfg(feature = "libvirt")]
 mod storage;
 

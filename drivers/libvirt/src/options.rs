@@ -138,6 +138,9 @@ pub(crate) fn info() -> Info {
             seed: true,
             power: true,
             console: true,
+            suspend: true,
+            snapshot: true,
+            clone: true,
             adopt: true,
             ..Capabilities::default()
         },

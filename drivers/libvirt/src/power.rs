@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use berth_driver_api::{Error, Machine, Progress, Result, State, files};
-use tokio::time::Instant;
 use virt::domain::Domain;
 use virt::error::ErrorNumber;
 use virt::sys;
 
 use crate::failure::failed;
-use crate::hypervisor::{Hypervisor, blocking};
+use crate::hypervisor::{Hypervisor, Hypervisors, blocking};
 use crate::names::{CONSOLE, OLD_CONSOLE, READY};
 use crate::network;
 use crate::options::Network;
 use crate::record::Record;
+use crate::{ready, saved};
 
 /// A console log that is longer than this when the machine starts is put aside.
 const LONG_CONSOLE: u64 = 16 << 20;
@@ -26,6 +26,15 @@ pub(crate) enum Failure {
     /// Someone else listens on the machine's port.
     PortTaken,
     Other(Error),
+}
+
+/// How a machine came to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// By booting, or it ran already, or it is off.
+    Anew,
+    /// Where it stopped some time ago.
+    Resumed,
 }
 
 impl From<Error> for Failure {
@@ -56,7 +65,7 @@ pub(crate) fn state(domain: &Domain) -> Result<State> {
     })
 }
 
-/// Starts the domain, or lets it go on if it is paused.
+/// Starts the domain, or lets it go on if it is suspended or paused.
 ///
 /// # Errors
 /// If it does not start; [`Failure::PortTaken`] if it would with another port.
@@ -65,41 +74,79 @@ pub(crate) fn start(
     machine: &Machine,
     record: &Record,
     progress: &dyn Progress,
-) -> Result<(), Failure> {
+) -> Result<Begun, Failure> {
     let domain = hypervisor.existing(machine)?;
-    let what = "starting the machine";
-    match state(&domain)? {
-        State::Running | State::Stopping => return Ok(()),
-        State::Paused => {
-            let (state, _) = blocking(|| domain.get_state()).map_err(failed(what))?;
-            let resumed = blocking(|| match state {
-                sys::VIR_DOMAIN_PMSUSPENDED => domain.pm_wakeup(0),
-                _ => domain.resume(),
-            });
-            return match resumed {
-                // One that is only being started is paused too, and its start was waited for.
-                Err(_) if matches!(self::state(&domain), Ok(State::Running)) => Ok(()),
-                resumed => Ok(resumed.map(drop).map_err(failed("resuming the machine"))?),
-            };
-        }
+    let state = state(&domain)?;
+    match state {
+        State::Running | State::Stopping => return Ok(Begun::Anew),
+        State::Paused => return Ok(go_on(&domain)?),
         State::Error => kill(hypervisor, machine)?,
         _ => {}
     }
+    prepare(hypervisor, machine, record, progress)?;
+    let (begun, what) = match state {
+        State::Suspended => {
+            if let Some(port) = record.port {
+                saved::use_port(&domain, port)?;
+            }
+            (Begun::Resumed, "resuming the machine")
+        }
+        _ => {
+            if hypervisor.shares_files() {
+                // libvirt appends to it.
+                files::write(&machine.file(READY), b"")?;
+            }
+            (Begun::Anew, "starting the machine")
+        }
+    };
+    match blocking(|| domain.create()) {
+        Ok(_) => Ok(begun),
+        // Somebody else's start was faster.
+        Err(_) if matches!(self::state(&domain), Ok(State::Running)) => Ok(begun),
+        Err(error) => Err(failure(what, error)),
+    }
+}
+
+/// Has a domain go on whose CPUs are held.
+fn go_on(domain: &Domain) -> Result<Begun> {
+    let what = "resuming the machine";
+    let (state, _) = blocking(|| domain.get_state()).map_err(failed(what))?;
+    let resumed = blocking(|| match state {
+        sys::VIR_DOMAIN_PMSUSPENDED => domain.pm_wakeup(0),
+        _ => domain.resume(),
+    });
+    match resumed {
+        // One that is only being started is paused too, and its start was waited for.
+        Err(_) if matches!(self::state(domain), Ok(State::Running)) => Ok(Begun::Anew),
+        resumed => resumed.map(|_| Begun::Anew).map_err(failed(what)),
+    }
+}
+
+/// Sees to what a machine needs around it before it runs.
+///
+/// # Errors
+/// If its network cannot be started, or its console log not be put aside.
+pub(crate) fn prepare(
+    hypervisor: &Hypervisor,
+    machine: &Machine,
+    record: &Record,
+    progress: &dyn Progress,
+) -> Result<()> {
     if let Network::Named(name) = &record.network {
         network::ensure_active(hypervisor, name, progress)?;
     }
     if hypervisor.shares_files() {
         let console = machine.file(CONSOLE);
         files::put_long_aside(&console, &machine.file(OLD_CONSOLE), LONG_CONSOLE)?;
-        // libvirt appends to it.
-        files::write(&machine.file(READY), b"")?;
     }
-    match blocking(|| domain.create()) {
-        Ok(_) => Ok(()),
-        Err(error) if port_is_taken(error.message()) => Err(Failure::PortTaken),
-        // Somebody else's start was faster.
-        Err(_) if matches!(state(&domain), Ok(State::Running)) => Ok(()),
-        Err(error) => Err(Failure::Other(failed(what)(error))),
+    Ok(())
+}
+
+/// What came of a machine that was to run and does not.
+pub(crate) fn failure(what: &str, error: virt::error::Error) -> Failure {
+    match port_is_taken(error.message()) {
+        true => Failure::PortTaken,
+        false => Failure::Other(failed(what)(error)),
     }
 }
 
@@ -114,49 +161,54 @@ fn port_is_taken(words: &str) -> bool {
 /// # Errors
 /// [`Error::Timeout`] if it has not.
 pub(crate) async fn stop(
-    hypervisor: &Hypervisor,
+    hypervisors: &Hypervisors,
     machine: &Machine,
+    record: &Record,
     deadline: Duration,
 ) -> Result<()> {
-    let Some(domain) = hypervisor.domain(machine)? else {
+    // Later on, a daemon that does not answer may be starting anew.
+    let hypervisor = hypervisors.get(Some(&record.uri))?;
+    if hypervisor.domain(machine)?.is_none() {
         return Ok(());
-    };
-    let until = Instant::now() + deadline;
-    let mut ask = Instant::now();
-    let mut asked = 0_u32;
-    let mut pause = Duration::from_millis(100);
-    loop {
-        let now = state(&domain)?;
-        if !now.is_up() && now != State::Error {
-            return Ok(());
-        }
-        if Instant::now() >= until {
-            return Err(Error::Timeout {
-                what: "the guest's shutdown".into(),
-                after: deadline,
-            });
-        }
-        if Instant::now() >= ask {
-            if let Err(error) = blocking(|| ask_to_shut_down(&domain, now, asked)) {
-                tracing::debug!(machine = machine.name, "asking: {}", error.message());
+    }
+    drop(hypervisor);
+    let ask = async {
+        for asked in 0.. {
+            if let Err(error) = ask_to_shut_down(hypervisors, machine, record, asked) {
+                tracing::debug!(machine = machine.name, "asking: {error}");
             }
-            asked += 1;
-            ask = Instant::now() + AGAIN;
+            tokio::time::sleep(AGAIN).await;
         }
-        let left = until.saturating_duration_since(Instant::now());
-        tokio::time::sleep(pause.min(left)).await;
-        pause = (pause * 3 / 2).min(Duration::from_secs(1));
+    };
+    tokio::select! {
+        biased;
+        stopped = ready::stopped(hypervisors, machine, record) => stopped?,
+        () = ask => None,
+        () = tokio::time::sleep(deadline) => return Err(Error::Timeout {
+            what: "the guest's shutdown".into(),
+            after: deadline,
+        }),
+    };
+    let hypervisor = hypervisors.get(Some(&record.uri))?;
+    match hypervisor.domain(machine)? {
+        // It crashed instead, and never runs again.
+        Some(domain) if state(&domain)? == State::Error => kill(&hypervisor, machine),
+        _ => Ok(()),
     }
 }
 
 /// By the power button, and by the agent only after a guest has not heeded that twice: while the agent is asked, libvirt
 /// answers nobody else about the machine.
-fn ask_to_shut_down(domain: &Domain, state: State, asked: u32) -> Result<(), virt::error::Error> {
-    match state {
-        State::Paused => drop(domain.resume()?),
-        // This guest never runs again.
-        State::Error => return domain.destroy(),
-        _ => {}
+fn ask_to_shut_down(
+    hypervisors: &Hypervisors,
+    machine: &Machine,
+    record: &Record,
+    asked: u32,
+) -> Result<()> {
+    let hypervisor = hypervisors.get(Some(&record.uri))?;
+    let domain = hypervisor.existing(machine)?;
+    if state(&domain)? == State::Paused {
+        go_on(&domain)?;
     }
     let mut ways = [
         sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN,
@@ -165,15 +217,18 @@ fn ask_to_shut_down(domain: &Domain, state: State, asked: u32) -> Result<(), vir
     if asked % 3 == 2 {
         ways.reverse();
     }
-    domain
-        .shutdown_flags(ways[0])
-        .or_else(|_| domain.shutdown_flags(ways[1]))
-        // libvirt's test driver takes neither.
-        .or_else(|_| domain.shutdown())
-        .map(drop)
+    blocking(|| {
+        domain
+            .shutdown_flags(ways[0])
+            .or_else(|_| domain.shutdown_flags(ways[1]))
+            // libvirt's test driver takes neither.
+            .or_else(|_| domain.shutdown())
+    })
+    .map(drop)
+    .map_err(failed("asking the guest to shut down"))
 }
 
-/// Powers off at once.
+/// Powers off at once; what was suspended is given up.
 ///
 /// # Errors
 /// If the hypervisor does not.
@@ -191,7 +246,7 @@ pub(crate) fn kill(hypervisor: &Hypervisor, machine: &Machine) -> Result<()> {
         {
             Err(failed("powering the machine off")(error))
         }
-        _ => Ok(()),
+        _ => saved::forget(&domain),
     }
 }
 

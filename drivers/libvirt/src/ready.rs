@@ -5,6 +5,7 @@ use std::time::Duration;
 use berth_driver_api::ready::Words;
 use berth_driver_api::{Error, Machine, Result, files};
 
+use crate::events::Changes;
 use crate::hypervisor::{Hypervisor, Hypervisors};
 use crate::names::{CONSOLE, READY};
 use crate::network;
@@ -45,8 +46,11 @@ pub(crate) async fn wait_for(
     }
 }
 
-/// How long a daemon may be gone, as while it is upgraded, before its machines are given up.
+/// How often a daemon is looked for that is gone, as while it is upgraded, before its machines are given up.
 const GONE: u32 = 120;
+
+/// How long to wait before a daemon is looked for again.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// Returns when the machine has stopped, and says why. A daemon that is started anew meanwhile is no stop: machines
 /// live on without it.
@@ -58,32 +62,40 @@ pub(crate) async fn stopped(
     machine: &Machine,
     record: &Record,
 ) -> Result<Option<String>> {
-    let mut pause = Duration::from_millis(200);
     let mut failures = 0;
     loop {
         match look(hypervisors, machine, record) {
-            Ok(Some(reason)) => return Ok(reason),
-            Ok(None) => failures = 0,
+            Ok(Look::Stopped(reason)) => return Ok(reason),
+            Ok(Look::Up(mut changes)) => {
+                failures = 0;
+                changes.next().await;
+            }
             Err(error) if failures == GONE => return Err(error),
-            Err(_) => failures += 1,
+            Err(_) => {
+                failures += 1;
+                // Nobody tells when a daemon is there again.
+                tokio::time::sleep(AGAIN.min(Duration::from_millis(200) * failures)).await;
+            }
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 3 / 2).min(Duration::from_secs(2));
     }
 }
 
-/// `None` while it is up.
-fn look(
-    hypervisors: &Hypervisors,
-    machine: &Machine,
-    record: &Record,
-) -> Result<Option<Option<String>>> {
+/// A machine at one moment.
+enum Look {
+    /// It is up, and these are its hypervisor's changes since.
+    Up(Changes),
+    Stopped(Option<String>),
+}
+
+fn look(hypervisors: &Hypervisors, machine: &Machine, record: &Record) -> Result<Look> {
     let hypervisor = hypervisors.get(Some(&record.uri))?;
+    // Before it is looked at: what changes after that is told.
+    let changes = hypervisor.changes();
     let Some(domain) = hypervisor.domain(machine)? else {
-        return Ok(Some(Some("its domain was removed".into())));
+        return Ok(Look::Stopped(Some("its domain was removed".into())));
     };
     match power::state(&domain)?.is_up() {
-        true => Ok(None),
-        false => Ok(Some(power::why_stopped(&domain))),
+        true => Ok(Look::Up(changes)),
+        false => Ok(Look::Stopped(power::why_stopped(&domain))),
     }
 }

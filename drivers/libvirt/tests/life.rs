@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::Path;
+use std::time::Duration;
 
 use berth_driver_api::{
     BootImage, Credential, DiskFormat, Driver, Error, Machine, Silent, Spec, State,
@@ -98,7 +99,7 @@ async fn a_machine_is_made_started_stopped_and_removed_each_twice() {
         assert_eq!(driver.state(&machine).await.unwrap(), State::Running);
     }
     assert_eq!(driver.address(&machine).await.unwrap().host, "127.0.0.1");
-    let wait = std::time::Duration::from_secs(10);
+    let wait = Duration::from_secs(10);
     for _ in 0..2 {
         driver.stop(&machine, wait).await.unwrap();
         assert_eq!(driver.state(&machine).await.unwrap(), State::Stopped);
@@ -122,6 +123,127 @@ async fn a_machine_is_made_started_stopped_and_removed_each_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_machine_goes_on_or_is_given_up() {
+    let world = World::new();
+    let driver = Libvirt::new();
+    let machine = world.machine("web");
+    driver.create(&machine, &[], &Silent).await.unwrap();
+    let refused = driver.suspend(&machine, &Silent).await.unwrap_err();
+    assert_eq!(refused.to_string(), "it is stopped, not running");
+    for end in ["start", "kill", "remove"] {
+        driver.start(&machine, &Silent).await.unwrap();
+        for _ in 0..2 {
+            driver.suspend(&machine, &Silent).await.unwrap();
+            assert_eq!(driver.state(&machine).await.unwrap(), State::Suspended);
+        }
+        let refused = driver.snapshot(&machine, "x", &Silent).await.unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "it is suspended, not running or stopped"
+        );
+        let state = match end {
+            "start" => {
+                driver.start(&machine, &Silent).await.unwrap();
+                State::Running
+            }
+            "kill" => {
+                driver.kill(&machine).await.unwrap();
+                State::Stopped
+            }
+            _ => {
+                driver.remove(&machine).await.unwrap();
+                State::Missing
+            }
+        };
+        assert_eq!(driver.state(&machine).await.unwrap(), state, "{end}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_goes_back_to_what_it_was() {
+    let world = World::new();
+    let driver = Libvirt::new();
+    let machine = world.machine("web");
+    driver.create(&machine, &[], &Silent).await.unwrap();
+    driver.snapshot(&machine, "off", &Silent).await.unwrap();
+    driver.start(&machine, &Silent).await.unwrap();
+    // What the guest says once.
+    std::fs::write(machine.file("ready"), "ssh\n").unwrap();
+    driver.snapshot(&machine, "on", &Silent).await.unwrap();
+    let all = driver.snapshots(&machine).await.unwrap();
+    let told: Vec<_> = all
+        .iter()
+        .map(|one| (one.name.as_str(), one.memory))
+        .collect();
+    assert_eq!(told, [("off", None), ("on", Some(512 << 20))]);
+    assert!(all.iter().all(|one| one.taken > 1_700_000_000));
+    assert!(driver.snapshot(&machine, "on", &Silent).await.is_err());
+
+    driver.restore(&machine, "off", &Silent).await.unwrap();
+    assert_eq!(driver.state(&machine).await.unwrap(), State::Stopped);
+    std::fs::write(machine.file("ready"), "").unwrap();
+    driver.restore(&machine, "on", &Silent).await.unwrap();
+    assert_eq!(driver.state(&machine).await.unwrap(), State::Running);
+    let said = std::fs::read_to_string(machine.file("ready")).unwrap();
+    assert_eq!(said, "ssh\n");
+
+    for (name, says) in [("gone", "no snapshot gone"), ("../x", "letters, digits")] {
+        let refused = driver.restore(&machine, name, &Silent).await.unwrap_err();
+        assert!(refused.to_string().contains(says), "{refused}");
+    }
+    for _ in 0..2 {
+        driver.remove_snapshot(&machine, "off").await.unwrap();
+    }
+    assert_eq!(driver.snapshots(&machine).await.unwrap().len(), 1);
+    driver.remove(&machine).await.unwrap();
+    assert_eq!(entries(&machine.folder), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_outlives_its_original() {
+    let world = World::new();
+    let driver = Libvirt::new();
+    let (one, two) = (world.machine("one"), world.machine("two"));
+    driver.create(&one, &[], &Silent).await.unwrap();
+    for _ in 0..2 {
+        driver
+            .copy(&one, &two, &credentials(), &Silent)
+            .await
+            .unwrap();
+        assert_eq!(driver.state(&two).await.unwrap(), State::Stopped);
+    }
+    let address = async |machine: &Machine| driver.address(machine).await.unwrap().port;
+    assert_ne!(address(&one).await, address(&two).await);
+    driver.remove(&one).await.unwrap();
+    driver.start(&two, &Silent).await.unwrap();
+    driver.remove(&two).await.unwrap();
+    assert_eq!(entries(&two.folder), 0);
+    let refused = driver.copy(&one, &two, &[], &Silent).await.unwrap_err();
+    assert!(matches!(refused, Error::Missing(_)), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_machine_is_heard_at_once() {
+    let world = World::new();
+    let driver = Libvirt::new();
+    let machine = world.machine("web");
+    driver.create(&machine, &[], &Silent).await.unwrap();
+    driver.start(&machine, &Silent).await.unwrap();
+    let off = async {
+        // The one who waits looks now, and would look again in half a minute.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        driver.kill(&machine).await.unwrap();
+    };
+    let heard = tokio::time::timeout(Duration::from_secs(10), driver.wait_stopped(&machine));
+    let (heard, ()) = tokio::join!(heard, off);
+    assert_eq!(
+        heard.unwrap().unwrap().as_deref(),
+        Some("it was powered off")
+    );
+    driver.remove(&machine).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_domain_of_somebody_elses_is_never_touched() {
     let world = World::new();
     let driver = Libvirt::new();
@@ -134,9 +256,7 @@ async fn a_domain_of_somebody_elses_is_never_touched() {
         driver.start(&machine, &Silent).await,
         driver.kill(&machine).await,
         driver.remove(&machine).await,
-        driver
-            .stop(&machine, std::time::Duration::from_secs(1))
-            .await,
+        driver.stop(&machine, Duration::from_secs(1)).await,
     ] {
         let refused = refused.unwrap_err().to_string();
         assert!(refused.contains("berth's mark"), "{refused}");

@@ -144,7 +144,7 @@ fn a_machine_of_a_session() {
       <target type='virtio' name='org.qemu.guest_agent.0'/>
     </channel>
     <channel type='file'>
-      <source path='/home/me/vm/ready'/>
+      <source path='/home/me/vm/ready' append='on'/>
       <target type='virtio' name='dev.berth.ready.0'/>
     </channel>
     <rng model='virtio'>

@@ -1,6 +1,7 @@
 //! Commands that touch no machine, with a thousand machines on disk.
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::Result;
 
@@ -44,21 +45,10 @@ pub fn run() -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-fn make_record(world: &World, at: usize) -> Result<()> {
-    let name = format!("m{at:04}");
-    let vm = world.machine(&name).join("vm");
-    fs::create_dir_all(&vm)?;
+/// A machine of the QEMU driver's that is off.
+pub(super) fn make_record(world: &World, at: usize) -> Result<()> {
     let id = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
-    let record = format!(
-        "version = 1\nid = \"{}\"\nname = \"{name}\"\ndriver = \"qemu\"\ncreated = \"2026-11-22T05:22:38Z\"\n\
-         cpus = 2\nmemory = 2147483648\ndisk = 21474836480\n\n[image]\nreference = \"debian-13-docker\"\n\
-         digest = \"sha256:{}\"\n\n[engine]\nkind = \"docker\"\nchannel = \"distro\"\n\n[installed]\n\
-         kind = \"docker\"\nversion = \"26.1.5\"\nsocket = \"/run/docker.sock\"\nos = \"Debian GNU/Linux 13\"\n\n\
-         [labels]\nrole = \"ci\"\n",
-        id.trim(),
-        "0a".repeat(32),
-    );
-    fs::write(world.machine(&name).join("machine.toml"), record)?;
+    let vm = make_machine(world, &format!("m{at:04}"), "qemu", id.trim())?;
     fs::write(vm.join("disk.qcow2"), "")?;
     fs::write(
         vm.join("qemu.toml"),
@@ -69,4 +59,20 @@ fn make_record(world: &World, at: usize) -> Result<()> {
         ),
     )?;
     Ok(())
+}
+
+/// Writes berth's own record of a machine, and returns the folder for the driver's.
+pub(super) fn make_machine(world: &World, name: &str, driver: &str, id: &str) -> Result<PathBuf> {
+    let vm = world.machine(name).join("vm");
+    fs::create_dir_all(&vm)?;
+    let record = format!(
+        "version = 1\nid = \"{id}\"\nname = \"{name}\"\ndriver = \"{driver}\"\ncreated = \"2026-11-22T05:22:38Z\"\n\
+         cpus = 2\nmemory = 2147483648\ndisk = 21474836480\n\n[image]\nreference = \"debian-13-docker\"\n\
+         digest = \"sha256:{}\"\n\n[engine]\nkind = \"docker\"\nchannel = \"distro\"\n\n[installed]\n\
+         kind = \"docker\"\nversion = \"26.1.5\"\nsocket = \"/run/docker.sock\"\nos = \"Debian GNU/Linux 13\"\n\n\
+         [labels]\nrole = \"ci\"\n",
+        "0a".repeat(32),
+    );
+    fs::write(world.machine(name).join("machine.toml"), record)?;
+    Ok(vm)
 }

@@ -10,6 +10,7 @@ mod first;
 mod idle;
 mod libvirt;
 mod mounts;
+mod plugin;
 mod pool;
 mod provision;
 mod pull;
@@ -33,6 +34,11 @@ const BENCHES: &[Bench] = &[
         name: "cli",
         about: "commands with 1,000 machines on disk",
         run: cli::run,
+    },
+    Bench {
+        name: "plugin",
+        about: "a listing of 200 machines of one plugin",
+        run: plugin::run,
     },
     Bench {
         name: "exec",
