@@ -8,7 +8,7 @@ use snapbox::{assert_data_eq, str};
 
 use crate::artifact::{Artifact, Parts, zstd};
 use crate::http::{Answer, Request, Server};
-use crate::support::World;
+use crate::support::{World, eventually};
 use crate::told;
 
 fn name_at(server: &Server, image: &str) -> String {
@@ -59,6 +59,38 @@ fn a_pull_goes_on_where_the_line_broke() {
             Some("bytes=600000-".into())
         ]
     );
+}
+
+#[test]
+fn an_interrupted_pull_leaves_only_what_the_next_one_goes_on_from() {
+    let world = World::new();
+    let artifact = Parts::of(&world).artifact();
+    let kernel = format!("/v2/web/blobs/{}", artifact.layer(2));
+    let (count, path) = (AtomicUsize::new(0), kernel.clone());
+    let part = format!("part-{}", &artifact.layer(2)["sha256:".len()..]);
+    let server = Server::new(move |request| {
+        let answer = artifact.answer(request);
+        match request.path == path && count.fetch_add(1, Ordering::SeqCst) == 0 {
+            true => answer.slowly_after(900_000),
+            false => answer,
+        }
+    });
+    let name = name_at(&server, "web:1");
+    let first = world.background(&["image", "pull", &name]);
+    eventually("something has come", || {
+        let part = fs::metadata(world.path("images/tmp").join(&part));
+        part.is_ok_and(|part| part.len() > 0)
+    });
+    let id = first.id().to_string();
+    world.finish(world.program("kill").args(["-INT", &id])).ok();
+    world.wait(first).code(130);
+    let left = fs::read_dir(world.path("images/tmp")).unwrap();
+    let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    left.retain(|name| name != "lock");
+    assert_eq!(left, [part.as_str()]);
+    world.berth(&["image", "pull", &name]).ok();
+    let asked = server.asked_for(&kernel);
+    assert!(asked[1].headers["range"].starts_with("bytes="), "{asked:?}");
 }
 
 #[test]

@@ -19,6 +19,7 @@ fn wishes_that_make_no_sense_are_refused_with_what_to_do() {
         "image push web ghcr.io/Acme/web",
         "image push web ghcr.io/acme/web:a/b",
         "image push web https://ghcr.io/acme/web",
+        "image push web ghcr.io/acme/web@DIGEST",
         "image push web me:s3cret@ghcr.io/acme/web",
         "image push wbe ghcr.io/acme/web",
         "image push web 127.0.0.1:9/acme/web",
@@ -75,9 +76,13 @@ $ berth image push web https://ghcr.io/acme/web
 exit 2
 berth: "https://ghcr.io/acme/web" is not the name of an image: an image in a registry is REGISTRY/REPOSITORY, in lower case, and :TAG or @sha256:DIGEST
 
+$ berth image push web ghcr.io/acme/web@DIGEST
+exit 2
+berth: "oci://ghcr.io/acme/web@sha256:0000000000000000000000000000000000000000000000000000000000000000" is not the name of an image: an image is pushed under a tag, and has its digest by what it is
+
 $ berth image push web me:s3cret@ghcr.io/acme/web
 exit 2
-berth: "ghcr.io/acme/web" is not the name of an image: an image in a registry is REGISTRY/REPOSITORY, in lower case, and :TAG or @sha256:DIGEST
+berth: "ghcr.io/acme/web" is not the name of an image: a name and a password go to `docker login`
 
 $ berth image push wbe ghcr.io/acme/web
 exit 3
@@ -91,7 +96,7 @@ hint: check the network and the registry; what has come is kept, and the same co
 
 $ berth image pull oci://
 exit 2
-berth: "" is not the name of an image: an image in a registry is REGISTRY/REPOSITORY, in lower case, and :TAG or @sha256:DIGEST
+berth: "oci://" is not the name of an image: an image in a registry is REGISTRY/REPOSITORY, in lower case, and :TAG or @sha256:DIGEST
 
 $ berth image pull oci://ghcr.io/acme/web@sha256:00
 exit 2
@@ -152,6 +157,32 @@ fn a_registry_that_takes_nothing_as_large_is_told_apart() {
 exit 1
 berth: oci://127.0.0.1:PORT/web:1: the registry takes nothing of 721 bytes
 hint: raise the limit of the registry or of the proxy before it, or use another registry
+
+"#]]
+    );
+}
+
+#[test]
+fn an_image_that_no_berth_would_pull_is_not_pushed() {
+    let world = World::new();
+    let parts = Parts {
+        cmdline: "root=/dev/vda1 rw",
+        ..Parts::of(&world)
+    };
+    parts.store(&world, "web");
+    let ran = world.berth(&[
+        "--quiet-progress",
+        "image",
+        "push",
+        "web",
+        "127.0.0.1:9/web",
+    ]);
+    assert_data_eq!(
+        told(&ran),
+        str![[r#"
+exit 2
+berth: oci://127.0.0.1:9/web:latest: it is not pushed, for berth would not take it back: its kernel is to be told "root=/dev/vda1"
+hint: change that in its recipe, and build it anew
 
 "#]]
     );

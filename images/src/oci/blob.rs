@@ -227,7 +227,7 @@ async fn receive(
     begin: u64,
     far: &(dyn Fn(u64) + Sync),
 ) -> Result<(), Failed> {
-    let mut file = BufWriter::with_capacity(1 << 20, part.append(begin).await?);
+    let mut file = BufWriter::with_capacity(256 << 10, part.append(begin).await?);
     let mut done = begin;
     let mut outcome = Ok(());
     let mut body = response.bytes_stream();

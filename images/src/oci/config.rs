@@ -24,6 +24,7 @@ const FILES: &[(&str, u64)] = &[
 /// kernel of User Mode Linux would take others as leave to open this computer's files.
 const KERNEL_WORDS: &[&str] = &[
     "root=PARTLABEL=",
+    "console=",
     "rw",
     "ro",
     "rootwait",
@@ -113,10 +114,7 @@ impl Config {
                 .map(|source| source.url.clone())
                 .or(pulled),
         };
-        config.check().map_err(|why| {
-            let words = format!("which berth would not take from a registry: {why}");
-            Problem::NotBerths(words)
-        })?;
+        config.check().map_err(Problem::Unfit)?;
         Ok(config)
     }
 

@@ -50,6 +50,10 @@ pub enum Problem {
     #[error("it is {0}, not an image that berth pushed")]
     NotBerths(String),
 
+    /// It is stored here, but berth would take none such from a registry.
+    #[error("it is not pushed, for berth would not take it back: {0}")]
+    Unfit(String),
+
     /// A later berth pushed it.
     #[error("it was pushed by a later berth, in a form that this one does not know")]
     Later,

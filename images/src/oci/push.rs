@@ -6,6 +6,7 @@ use std::path::Path;
 
 use berth_driver_api::Progress;
 
+use super::address::Version;
 use super::config::Config;
 use super::manifest::{self, Blob, MANIFEST};
 use super::pack::pack;
@@ -25,7 +26,7 @@ impl Store {
     /// again; the same image makes the same manifest. Returns the address by the manifest's digest.
     ///
     /// # Errors
-    /// [`Error::Registry`], [`Error::WrongKind`] for a kernel, [`Error::Damaged`] if the image is not what it was.
+    /// [`Error::InvalidReference`] for an address without a tag, [`Error::Registry`], [`Error::WrongKind`] for a kernel, [`Error::Damaged`] if the image is not what it was.
     pub async fn push(
         &self,
         image: &Image,
@@ -33,6 +34,12 @@ impl Store {
         access: &Access,
         progress: &dyn Progress,
     ) -> Result<Address> {
+        if let Version::Digest(_) = address.version() {
+            return Err(Error::InvalidReference {
+                reference: address.to_string(),
+                reason: "an image is pushed under a tag, and has its digest by what it is",
+            });
+        }
         let work = self.push_to(image, address, access, progress);
         work.await.map_err(|failed| failed.about(address))
     }

@@ -30,6 +30,7 @@ pub(super) fn of_registry(problem: &Problem) -> Words {
             USAGE,
             "`berth image push` brings images of machines to a registry",
         ),
+        Problem::Unfit(_) => hinted(USAGE, "change that in its recipe, and build it anew"),
         Problem::Later => hinted(FAILED, "upgrade this berth"),
         Problem::Arch { .. } => hinted(
             USAGE,
