@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::artifact::Parts;
+use crate::http::{Answer, Server};
 use crate::registry::Registry;
 use crate::support::World;
 
@@ -58,6 +59,10 @@ fn an_image_that_is_pushed_here_is_the_same_one_where_it_is_pulled() {
     let listed = there.berth(&["image", "ls", "-q"]).ok().stdout;
     assert!(listed.lines().any(|line| line == name), "{listed}");
 
+    // What berth goes by when it looks for an image of a recipe is what was built here.
+    let description = fs::read_to_string(folder.join("image.toml")).unwrap();
+    assert!(!description.contains("recipe_hash"), "{description}");
+
     // By digest, it is known already; pushed on, it is still the same.
     let fetched = registry.asked("GET", "/blobs/");
     assert_eq!(
@@ -66,6 +71,31 @@ fn an_image_that_is_pushed_here_is_the_same_one_where_it_is_pulled() {
     );
     assert_eq!(registry.asked("GET", "/blobs/"), fetched + 1);
     assert_eq!(push(&there, &name, "3"), pushed);
+}
+
+#[test]
+fn a_distributors_image_is_still_one_where_it_is_pulled() {
+    let (here, there) = (World::new(), World::new());
+    let registry = Registry::open(&here);
+    let disk = fs::read(here.path("tiny.qcow2")).unwrap();
+    let server = Server::new(move |request| Answer::file(request, &disk));
+    let url = format!("{}/cloud.img", server.address());
+    let stored = here.berth(&["image", "pull", &url]).ok().stdout;
+    let place = format!("{}/cloud:1", registry.address());
+    here.berth(&["image", "push", stored.trim(), &place]).ok();
+
+    let name = format!("oci://{place}");
+    assert_eq!(there.berth(&["image", "pull", &name]).ok().stdout, stored);
+    let inspected = there.berth(&["image", "inspect", &name]).ok().stdout;
+    let image = &serde_json::from_str::<Value>(&inspected).unwrap()[0];
+    assert_eq!(image["pulled"]["origin"], url);
+    assert_eq!(image["user"], "root");
+    // Whoever asks for that address gets what is there, not what a registry says was there.
+    assert_eq!(image["source"], Value::Null);
+    let refused = there.berth(&[
+        "create", "web1", "-d", "sshd", "--engine", "none", "--image", &name,
+    ]);
+    refused.code(4).says("cannot set up images by cloud-init");
 }
 
 #[test]
