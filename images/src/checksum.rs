@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256, Sha512};
 
-use crate::{Error, Result};
+use crate::{Digest, Error, Result};
 
 /// What a file has to be: `sha256:` and 64 hex digits, or `sha512:` and 128.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +108,15 @@ impl FromStr for Checksum {
             _ => None,
         };
         parsed.ok_or("a digest is sha256: and 64 hex digits, or sha512: and 128")
+    }
+}
+
+impl From<&Digest> for Checksum {
+    fn from(digest: &Digest) -> Checksum {
+        Checksum {
+            algorithm: Algorithm::Sha256,
+            hex: digest.hex().to_owned(),
+        }
     }
 }
 

@@ -111,8 +111,7 @@ impl CloudImage {
                 ));
             }
         }
-        let user = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"_-".contains(&c);
-        if self.user.is_empty() || self.user.starts_with('-') || !self.user.bytes().all(user) {
+        if !is_user(&self.user) {
             return Err(format!("{:?} is not the name of a user", self.user));
         }
         for url in self.urls.values().flatten() {
@@ -139,6 +138,12 @@ impl CloudImage {
             _ => Err("signature, key and keyring go together".into()),
         }
     }
+}
+
+/// Whether this can be the name of a guest's user.
+pub(crate) fn is_user(name: &str) -> bool {
+    let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"_-".contains(&c);
+    !name.is_empty() && name.len() <= 32 && !name.starts_with('-') && name.bytes().all(plain)
 }
 
 fn fill(pattern: &str, file: &str, arch: &str) -> String {

@@ -38,6 +38,11 @@ impl Digest {
         }
     }
 
+    /// The digest of all that `hash` was given.
+    pub(crate) fn finished(hash: Sha256) -> Self {
+        Digest(hex(&hash.finalize()))
+    }
+
     /// The 64 hex digits.
     pub fn hex(&self) -> &str {
         &self.0

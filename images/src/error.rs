@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{Checksum, Digest};
+use crate::{Checksum, Digest, Problem};
 
 /// The outcome of a call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -72,6 +72,15 @@ pub enum Error {
         mirror: String,
         /// What the downloader said.
         detail: String,
+    },
+
+    /// An image could not be brought to a registry, or had from it.
+    #[error("{address}: {problem}")]
+    Registry {
+        /// The image's name there.
+        address: String,
+        /// What went wrong.
+        problem: Problem,
     },
 
     /// Something could not be downloaded.

@@ -32,7 +32,7 @@ const MOST_REDIRECTS: usize = 8;
 const CONNECT: Duration = Duration::from_secs(20);
 
 /// How long a server may send nothing.
-const IDLE: Duration = Duration::from_secs(45);
+pub(crate) const IDLE: Duration = Duration::from_secs(45);
 
 /// A text, from its request to its end.
 const TEXT: Duration = Duration::from_secs(120);
@@ -46,6 +46,25 @@ const MOST_FAILURES: u32 = 4;
 /// A client that follows no redirect from where nobody can change what comes to where anybody on the way can.
 pub(crate) struct Client {
     http: reqwest::Client,
+}
+
+/// What speaks HTTP: `idle` is how long a server may send nothing, `direct` without the proxy that the environment may
+/// name.
+pub(crate) fn http(idle: Option<Duration>, direct: bool) -> Result<reqwest::Client> {
+    // Fails if there is one already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("berth/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT)
+        .redirect(Policy::custom(redirect));
+    if let Some(idle) = idle {
+        builder = builder.read_timeout(idle);
+    }
+    if direct {
+        builder = builder.no_proxy();
+    }
+    let built = builder.build();
+    built.map_err(|error| failed("https", words(&error)))
 }
 
 /// How an attempt ended that did not bring the whole file.
@@ -68,16 +87,9 @@ impl Client {
 
     /// `idle` is how long a server may send nothing.
     fn with_patience(idle: Duration) -> Result<Self> {
-        // Fails if there is one already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("berth/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT)
-            .read_timeout(idle)
-            .redirect(Policy::custom(redirect))
-            .build()
-            .map_err(|error| failed("https", words(&error)))?;
-        Ok(Client { http })
+        Ok(Client {
+            http: http(Some(idle), false)?,
+        })
     }
 
     /// A small file, and the address that it came from in the end.
@@ -245,7 +257,7 @@ fn rest_of(response: &Response) -> Option<u64> {
 }
 
 /// `bytes 5-9/10`: where it begins, and how long the whole is.
-fn range_of(text: &str) -> Option<(u64, u64)> {
+pub(crate) fn range_of(text: &str) -> Option<(u64, u64)> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     Some((range.split_once('-')?.0.parse().ok()?, total.parse().ok()?))
 }
@@ -315,7 +327,7 @@ fn answer(status: StatusCode) -> String {
 }
 
 /// The innermost cause is what tells.
-fn words(error: &reqwest::Error) -> String {
+pub(crate) fn words(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {
         cause = next;

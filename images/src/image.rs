@@ -65,6 +65,9 @@ pub struct Image {
     /// Where it was downloaded from, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
+    /// Which registry it was pulled from, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pulled: Option<Pulled>,
     /// When a machine was last made of it, RFC 3339.
     pub used: Option<String>,
     /// The operating system, for people.
@@ -89,6 +92,18 @@ pub struct Source {
     pub checksum: Checksum,
     /// What that was compared with, for people.
     pub verified: String,
+}
+
+/// Which registry an image came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pulled {
+    /// The image's name there, as it was asked for.
+    pub from: String,
+    /// The manifest's digest.
+    pub manifest: Digest,
+    /// Where whoever pushed it says that it was downloaded from; `None` for what was built or imported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
 }
 
 /// What makes an image the one that it is: its digest is that of this value in JSON.
@@ -120,6 +135,8 @@ pub(crate) struct Description {
     pub(crate) user: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<Source>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pulled: Option<Pulled>,
     pub(crate) content: Content,
 }
 
@@ -212,6 +229,16 @@ impl Image {
         }
     }
 
+    /// Whether it is a distributor's, which only cloud-init sets up: it was downloaded, here or by whoever pushed it.
+    pub fn is_distributors(&self) -> bool {
+        let pushed = |pulled: &Pulled| pulled.origin.is_some();
+        self.source.is_some() || self.pulled.as_ref().is_some_and(pushed)
+    }
+
+    pub(crate) fn content(&self) -> &Content {
+        &self.content
+    }
+
     /// The folder of its files.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -256,6 +283,7 @@ impl Image {
             // Images that were imported before there were others name none.
             user: (!own).then(|| description.user.unwrap_or_else(|| "root".into())),
             source: description.source,
+            pulled: description.pulled,
             used: used(folder),
             os: description.os,
             kernel: description.content.kernel.clone(),

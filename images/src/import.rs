@@ -132,6 +132,7 @@ impl Store {
             engine: None,
             user: Some(about.user),
             source: about.source,
+            pulled: None,
             content: Content {
                 version: 1,
                 arch: HOST_ARCH.to_owned(),
@@ -167,7 +168,7 @@ async fn must_be(file: &Path, expected: &Checksum, named: &Path) -> Result<()> {
 }
 
 /// Asks qemu-img, which reads the format that it is told and no other.
-async fn inspect(path: &Path, format: Format) -> Result<u64> {
+pub(crate) async fn inspect(path: &Path, format: Format) -> Result<u64> {
     let not = |reason: &str| Error::NotADisk {
         path: path.to_owned(),
         reason: reason.to_owned(),

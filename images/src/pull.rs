@@ -127,7 +127,7 @@ impl Store {
     }
 
     /// The lock of a download, and whether somebody else had it.
-    async fn lock_download(
+    pub(crate) async fn lock_download(
         &self,
         what: &str,
         progress: &dyn Progress,

@@ -2,12 +2,13 @@
 
 use std::str::FromStr;
 
+use crate::oci::{Address, is_in_registry};
 use crate::{Digest, Error};
 
-/// What a user calls an image: `NAME`, `NAME:TAG`, or `sha256:DIGEST`.
+/// What a user calls an image: `NAME`, `NAME:TAG`, `sha256:DIGEST`, or `oci://REGISTRY/REPOSITORY:TAG`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reference {
-    /// A name, with a tag if it has one. Safe as a file name.
+    /// A name, with a tag if it has one; or an image's name in a registry, whole. Safe as a file name but for its slashes.
     Name(String),
     /// Exactly this content.
     Digest(Digest),
@@ -27,6 +28,9 @@ impl FromStr for Reference {
             return Digest::from_hex(hex)
                 .map(Reference::Digest)
                 .ok_or_else(|| invalid("sha256: is followed by 64 lower-case hex digits"));
+        }
+        if is_in_registry(text) {
+            return Ok(Reference::Name(text.parse::<Address>()?.to_string()));
         }
         if text.len() > LONGEST {
             return Err(invalid("it is longer than 128 characters"));
@@ -73,6 +77,10 @@ mod tests {
             Reference::Name("debian-13-docker".into())
         );
         assert!("web:2026.11".parse::<Reference>().is_ok());
+        assert_eq!(
+            "oci://ghcr.io/acme/web".parse::<Reference>().unwrap(),
+            Reference::Name("oci://ghcr.io/acme/web:latest".into())
+        );
         let digest = format!("sha256:{}", "0a".repeat(32));
         let parsed: Reference = digest.parse().unwrap();
         assert!(matches!(parsed, Reference::Digest(_)));
@@ -102,6 +110,9 @@ mod tests {
             "sha256:",
             "sha256:abc",
             "sha256:latest",
+            "oci://",
+            "oci://../..",
+            "oci://ghcr.io/a%b",
             &long,
         ] {
             assert!(bad.parse::<Reference>().is_err(), "{bad:?}");

@@ -12,8 +12,8 @@ use crate::image::{Content, DESCRIPTION, Description};
 use crate::lock::{lock, try_lock};
 use crate::workspace::Workspace;
 use crate::{
-    Builder, Catalog, Digest, Engine, Error, HOST_ARCH, Image, Made, Mmdebstrap, Recipe, Reference,
-    Result,
+    Builder, Catalog, Checksum, Digest, Engine, Error, HOST_ARCH, Image, Made, Mmdebstrap, Recipe,
+    Reference, Result,
 };
 
 mod forms;
@@ -22,7 +22,7 @@ mod nearest;
 /// The images of one berth home. Any number of processes may use it at once.
 ///
 /// Layout: `sha256-HEX/{image.toml,disk.qcow2,vmlinux or vmlinuz,initrd}` (a kernel's image has others), `refs/NAME` with a
-/// digest in it, `locks/`, `tmp/` with downloads that are not whole yet. `sha256-HEX/used` has the time of the image's last
+/// digest in it (a slash in the name of an image in a registry is a `%` there), `locks/`, `tmp/` with downloads that are not whole yet. `sha256-HEX/used` has the time of the image's last
 /// use.
 #[derive(Clone)]
 pub struct Store {
@@ -208,7 +208,7 @@ impl Store {
             });
         }
         for name in going {
-            let path = self.folder.join("refs").join(name);
+            let path = self.name_file(&name);
             remove_if_there(&path)?;
         }
         if staying.is_empty() {
@@ -277,13 +277,15 @@ impl Store {
                     .map(|engine| Engine { version, ..engine }),
                 user: None,
                 source: None,
+                pulled: None,
                 content,
             },
         )
         .await
     }
 
-    /// Takes a finished folder into the store: digests, description, read-only, synced, then renamed into place.
+    /// Takes a finished folder into the store: digests, description, read-only, synced, then renamed into place. Files that
+    /// the description names already must be those.
     pub(crate) async fn adopt(&self, out: &Path, mut description: Description) -> Result<Digest> {
         for entry in fs::read_dir(out).map_err(Error::io(out))? {
             let path = entry.map_err(Error::io(out))?.path();
@@ -292,7 +294,17 @@ impl Store {
                 .await
                 .map_err(|error| Error::tool("sha256", error))??;
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            description.content.files.insert(name.into_owned(), digest);
+            let named = description
+                .content
+                .files
+                .insert(name.clone().into_owned(), digest.clone());
+            if let Some(named) = named.filter(|named| *named != digest) {
+                return Err(Error::Mismatch {
+                    what: name.into_owned(),
+                    expected: Checksum::from(&named),
+                    found: Checksum::from(&digest),
+                });
+            }
             seal(&path)?;
         }
         let digest = description.content.digest();
@@ -316,7 +328,7 @@ impl Store {
     /// Makes `name` mean `digest`.
     pub(crate) fn name(&self, name: &str, digest: &Digest) -> Result<()> {
         let refs = self.folder.join("refs");
-        let path = refs.join(name);
+        let path = self.name_file(name);
         if self.target(name)?.as_ref() == Some(digest) {
             return Ok(());
         }
@@ -347,6 +359,12 @@ impl Store {
         fs::remove_dir_all(&target).map_err(Error::io(&target))
     }
 
+    /// Where a name's digest is.
+    fn name_file(&self, name: &str) -> PathBuf {
+        // No name has a % in it.
+        self.folder.join("refs").join(name.replace('/', "%"))
+    }
+
     fn image_folder(&self, digest: &Digest) -> PathBuf {
         self.folder.join(format!("sha256-{}", digest.hex()))
     }
@@ -360,7 +378,7 @@ impl Store {
     }
 
     fn target(&self, name: &str) -> Result<Option<Digest>> {
-        let path = self.folder.join("refs").join(name);
+        let path = self.name_file(name);
         match fs::read_to_string(&path) {
             Ok(text) => Ok(Digest::try_from(text.trim().to_owned()).ok()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -374,10 +392,15 @@ impl Store {
         let mut names = Vec::new();
         for entry in fs::read_dir(&refs).map_err(Error::io(&refs))? {
             let entry = entry.map_err(Error::io(&refs))?;
-            let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+            let Some(name) = entry
+                .file_name()
+                .to_str()
+                .map(|name| name.replace('%', "/"))
+            else {
                 continue;
             };
-            if matches!(name.parse(), Ok(Reference::Name(_)))
+            // What is in another form than names are has no part in this.
+            if matches!(name.parse(), Ok(Reference::Name(parsed)) if parsed == name)
                 && let Some(digest) = self.target(&name)?
             {
                 names.push((name, digest));

@@ -52,6 +52,19 @@ pub(crate) fn unpack(packing: Packing, from: &Path, to: &Path) -> Result<()> {
     let file = File::open(from).map_err(Error::io(from))?;
     let packed = file.metadata().map_err(Error::io(from))?.len();
     let most = (packed.saturating_mul(MOST_PER_BYTE) + ALWAYS).min(MOST);
+    unpack_file(packing, file, (from, to), most)
+}
+
+/// Unpacks `from`, a file of zstd's, to the new file `to` of at most `most` bytes; zeros become holes. Blocks the thread.
+///
+/// # Errors
+/// As [`unpack`].
+pub(crate) fn unpack_within(from: &Path, to: &Path, most: u64) -> Result<()> {
+    let file = File::open(from).map_err(Error::io(from))?;
+    unpack_file(Packing::Zstd, file, (from, to), most)
+}
+
+fn unpack_file(packing: Packing, file: File, (from, to): (&Path, &Path), most: u64) -> Result<()> {
     let mut source = BufReader::with_capacity(1 << 20, file);
     let refused = |reason: String| Error::NotADisk {
         path: from.to_owned(),

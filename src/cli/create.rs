@@ -63,7 +63,8 @@ pub struct SpecArgs {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     disk: Option<u64>,
 
-    /// A name from `berth image ls`, or the path or https address of a disk such as ./my.qcow2 [default:
+    /// A name from `berth image ls`, the path or https address of a disk such as ./my.qcow2, or an image in a registry such
+    /// as oci://ghcr.io/acme/web:1 [default:
     /// debian-13-docker]
     #[arg(long, value_name = "REF", value_hint = ValueHint::FilePath)]
     image: Option<String>,

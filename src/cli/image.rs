@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use berth_images::{Checksum, Digest, Image, Reference, is_url};
+use berth_images::{Access, Checksum, Digest, Image, Reference, is_in_registry, is_url};
 use clap::Subcommand;
 use serde::Serialize;
 
@@ -13,12 +13,14 @@ use super::progress::{Screen, print_timings};
 use crate::machine::{Berth, Error, show_size, template};
 
 mod prune;
+mod push;
 
-/// Look at guest images, build, download and remove them
+/// Look at guest images, build, download, push and remove them
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Your own recipes and cloud images lie in ~/.config/berth/recipes/NAME.toml.\n\n\
                         Examples:\n  berth image ls\n  berth image build debian-12\n  berth image pull ubuntu-24.04\n  \
+                        berth image push debian-12 ghcr.io/acme/debian:1\n  berth image pull oci://ghcr.io/acme/debian:1\n  \
                         berth image prune --dry-run\n  berth image rm debian-12"
 )]
 pub struct Args {
@@ -44,15 +46,51 @@ enum ImageCommand {
         timings: bool,
     },
     /// Download images, or what is newer than the stored ones, and check them against their distributors' signatures and
-    /// checksums
+    /// checksums, or a registry's digests
+    #[command(
+        after_help = "Examples:\n  berth image pull ubuntu-24.04\n  berth image pull oci://ghcr.io/acme/web:1\n  \
+                            berth create web1 --image oci://ghcr.io/acme/web:1\n\n\
+                            For a registry that wants to know who asks: `docker login REGISTRY`."
+    )]
     Pull {
-        /// Names of cloud images, or addresses of disks
+        /// Names of cloud images, addresses of disks, or images in registries as oci://REGISTRY/REPOSITORY[:TAG|@DIGEST]
         #[arg(required = true, value_name = "NAME|URL")]
         names: Vec<String>,
 
         /// What the disk at an address must be: sha256:… or sha512:…
         #[arg(long, value_name = "DIGEST")]
         digest: Option<Checksum>,
+
+        /// Speak plain HTTP to the registry, as berth does to one on this computer: anybody on the way can read and
+        /// change what goes by
+        #[arg(long)]
+        plain_http: bool,
+
+        /// Show where the time went
+        #[arg(long)]
+        timings: bool,
+    },
+    /// Bring a stored image to a registry, for other computers of the same architecture to pull, and print its name there
+    /// by digest
+    #[command(
+        after_help = "It is pushed to whatever keeps container images: Docker Hub, ghcr.io, Harbor, zot, docker's own \
+                            registry. Parts that are there already are not sent again.\n\nExamples:\n  \
+                            docker login ghcr.io\n  berth image push debian-13-docker ghcr.io/acme/debian:13\n  \
+                            berth image push web localhost:5000/web:2026.11"
+    )]
+    Push {
+        /// A stored image's name or digest
+        #[arg(value_name = "REF")]
+        reference: String,
+
+        /// Where to, as `docker push` has it: REGISTRY/REPOSITORY[:TAG]
+        #[arg(value_name = "REGISTRY/REPOSITORY[:TAG]")]
+        address: String,
+
+        /// Speak plain HTTP to the registry, as berth does to one on this computer: anybody on the way can read and
+        /// change what goes by
+        #[arg(long)]
+        plain_http: bool,
 
         /// Show where the time went
         #[arg(long)]
@@ -107,8 +145,21 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
         ImageCommand::Pull {
             names,
             digest,
+            plain_http,
             timings,
-        } => pull(berth, names, digest.as_ref(), *timings, screen).await?,
+        } => {
+            let access = berth.registries(*plain_http);
+            pull(berth, names, digest.as_ref(), &access, *timings, screen).await?;
+        }
+        ImageCommand::Push {
+            reference,
+            address,
+            plain_http,
+            timings,
+        } => {
+            let access = berth.registries(*plain_http);
+            push::push(berth, reference, address, &access, *timings, screen).await?;
+        }
         ImageCommand::Prune { yes, dry_run } => return prune::run(berth, *yes, *dry_run),
         ImageCommand::Inspect { references, verify } => inspect(berth, references, *verify)?,
         ImageCommand::Rm { references } => remove(berth, references)?,
@@ -215,20 +266,38 @@ async fn pull(
     berth: &Berth,
     names: &[String],
     digest: Option<&Checksum>,
+    access: &Access,
     timings: bool,
     screen: &Screen,
 ) -> Result<()> {
     let store = berth.images()?;
     let catalog = berth.catalog()?;
     if digest.is_some() && (names.len() > 1 || !names.iter().all(|name| is_url(name))) {
-        return Err(Usage("--digest goes with one address".into()).into());
+        let words = match names.iter().any(|name| is_in_registry(name)) {
+            true => {
+                "an image in a registry has its digest in its name: oci://REGISTRY/REPOSITORY@sha256:…"
+            }
+            false => "--digest goes with one address",
+        };
+        return Err(Usage(words.into()).into());
+    }
+    if access.plain_http && !names.iter().all(|name| is_in_registry(name)) {
+        return Err(Usage("--plain-http goes with images in registries".into()).into());
     }
     // One after the other: one download fills the line.
     for name in names {
         // What follows a question mark may be secret.
         let shown = name.split('?').next().unwrap_or_default();
+        let address = match is_in_registry(name) {
+            true => Some(name.parse().map_err(Error::Image)?),
+            false => None,
+        };
         let task = screen.task(shown);
-        let image = if is_url(name) {
+        let image = if let Some(address) = &address {
+            store
+                .pull_from_registry(address, access, true, &*task)
+                .await
+        } else if is_url(name) {
             store.fetch(name, digest, true, &*task).await
         } else if let Some(cloud) = catalog.cloud_image(name) {
             store.pull(cloud, Some(name), &*task).await

@@ -77,6 +77,11 @@ impl DockerConfig {
         Ok(DockerConfig { folder })
     }
 
+    /// Where they lie.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The context `name`.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use berth_driver_api::{Info, Progress};
-use berth_images::{Catalog, Image, is_url};
+use berth_images::{Catalog, Image, is_in_registry, is_url};
 
 use super::{Berth, CloudInit, Error, Request, Result};
 
@@ -20,6 +20,12 @@ pub(super) fn check_wishes(berth: &Berth, request: &Request) -> Result<()> {
             reason: format!("{reference} {reason}"),
         })
     };
+    if request.digest.is_some() && is_in_registry(reference) {
+        return bad(
+            "--digest",
+            "has its digest in its name: oci://REGISTRY/REPOSITORY@sha256:…",
+        );
+    }
     if request.digest.is_some() && !is_url(reference) && !reference.contains('/') {
         return bad("--digest", "is a name; it goes with an address or a path");
     }
@@ -64,9 +70,9 @@ pub(super) fn cloud_init(
     match &image.user {
         Some(user) if info.capabilities.seed => Ok(Some(CloudInit {
             user: user.clone(),
-            credentials: image.source.is_none(),
+            credentials: !image.is_distributors(),
         })),
-        Some(_) if image.source.is_some() => Err(no_seed(info)),
+        Some(_) if image.is_distributors() => Err(no_seed(info)),
         None if request.cloud_init.is_some() => Err(berth_driver_api::Error::failed(
             "--cloud-init",
             format!(
@@ -134,6 +140,12 @@ pub(super) async fn get(
     let catalog = berth.catalog()?;
     let reference = reference(request, &catalog);
     let digest = request.digest.as_ref();
+    if is_in_registry(reference) {
+        let (address, access) = (reference.parse()?, berth.registries(false));
+        return Ok(store
+            .pull_from_registry(&address, &access, false, progress)
+            .await?);
+    }
     if is_url(reference) {
         return Ok(store.fetch(reference, digest, false, progress).await?);
     }

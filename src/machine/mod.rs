@@ -79,7 +79,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_driver_api::{Address, Driver, Login, Machine, Spec};
-use berth_images::{Catalog, Image, Reference, Store};
+use berth_images::{Access, Catalog, Image, Reference, Store};
 use berth_provision::ssh::{Key, Session, Target};
 
 use crate::context::docker::DockerConfig;
@@ -146,6 +146,14 @@ impl Berth {
     /// If its folder cannot be made.
     pub fn images(&self) -> Result<Store> {
         Ok(Store::open(self.home.images())?)
+    }
+
+    /// How registries of images are spoken to.
+    pub fn registries(&self, plain_http: bool) -> Access {
+        Access {
+            docker_config: self.docker.folder().to_owned(),
+            plain_http,
+        }
     }
 
     /// Berth's recipes and cloud images, and the user's.

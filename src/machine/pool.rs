@@ -27,7 +27,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use berth_images::{Checksum, Digest, is_url};
+use berth_images::{Checksum, Digest, is_in_registry, is_url};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -81,8 +81,10 @@ impl Key {
         let image = match &request.image {
             None => berth.catalog()?.default_name().to_owned(),
             // Who fills the pool does it in another folder.
-            Some(path) if path.contains('/') && !is_url(path) => std::path::absolute(path)
-                .map_or_else(|_| path.clone(), |path| path.display().to_string()),
+            Some(path) if path.contains('/') && !is_url(path) && !is_in_registry(path) => {
+                std::path::absolute(path)
+                    .map_or_else(|_| path.clone(), |path| path.display().to_string())
+            }
             Some(name) => name.clone(),
         };
         Ok(Key {

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "every test program uses its own part")]
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -13,9 +13,11 @@ use std::time::Duration;
 /// What was asked for.
 #[derive(Debug, Clone)]
 pub struct Request {
+    pub method: String,
     pub path: String,
     /// By lower-case name.
     pub headers: HashMap<String, String>,
+    pub body: Vec<u8>,
 }
 
 /// What is answered: a head as it goes over the line, and a body in pieces.
@@ -128,6 +130,14 @@ impl Answer {
         }
     }
 
+    /// With another line of its head.
+    pub fn with(self, header: &str) -> Answer {
+        Answer {
+            head: format!("{}\r\n{header}", self.head),
+            body: self.body,
+        }
+    }
+
     pub fn redirect(to: &str) -> Answer {
         Answer {
             head: format!("302 Found\r\nLocation: {to}\r\nContent-Length: 0"),
@@ -194,8 +204,11 @@ impl Answer {
 }
 
 fn read(stream: &TcpStream) -> Option<Request> {
-    let mut lines = BufReader::new(stream).lines();
-    let path = lines.next()?.ok()?.split_whitespace().nth(1)?.to_owned();
+    let mut reader = BufReader::new(stream);
+    let mut lines = reader.by_ref().lines();
+    let first = lines.next()?.ok()?;
+    let mut words = first.split_whitespace().map(str::to_owned);
+    let (method, path) = (words.next()?, words.next()?);
     let mut headers = HashMap::new();
     for line in lines {
         let line = line.ok()?;
@@ -206,7 +219,15 @@ fn read(stream: &TcpStream) -> Option<Request> {
             headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
         }
     }
-    Some(Request { path, headers })
+    let length = headers.get("content-length");
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    reader.read_exact(&mut body).ok()?;
+    Some(Request {
+        method,
+        path,
+        headers,
+        body,
+    })
 }
 
 fn send(mut stream: TcpStream, answer: Answer) {

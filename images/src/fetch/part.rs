@@ -26,7 +26,12 @@ pub(crate) struct Part {
 impl Part {
     /// The part of what `url` leads to, in the store's folder `store`. Waits while another process is at it.
     pub(crate) async fn of(store: &Path, url: &Url) -> Result<Part> {
-        let name = format!("{PREFIX}{}", Digest::of(url.as_str().as_bytes()).hex());
+        Part::named(store, Digest::of(url.as_str().as_bytes()).hex()).await
+    }
+
+    /// As [`Part::of`], of what `hex` stands for.
+    pub(crate) async fn named(store: &Path, hex: &str) -> Result<Part> {
+        let name = format!("{PREFIX}{hex}");
         let lock = lock(&store.join("locks").join(&name)).await?;
         let path = store.join("tmp").join(name);
         Ok(Part { path, _lock: lock })
@@ -45,12 +50,12 @@ impl Part {
         Ok(place)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// How much of it is there, in bytes.
-    pub(super) fn length(&self) -> Result<u64> {
+    pub(crate) fn length(&self) -> Result<u64> {
         match fs::metadata(&self.path) {
             Ok(metadata) => Ok(metadata.len()),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
@@ -87,7 +92,7 @@ impl Part {
     }
 
     /// The file, to be written on from `begin`.
-    pub(super) async fn append(&self, begin: u64) -> Result<tokio::fs::File> {
+    pub(crate) async fn append(&self, begin: u64) -> Result<tokio::fs::File> {
         let mut options = tokio::fs::OpenOptions::new();
         let opened = options.create(true).append(true).open(&self.path).await;
         let file = opened.map_err(Error::io(&self.path))?;

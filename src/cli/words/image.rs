@@ -2,6 +2,7 @@
 
 use berth_images::Error as ImageError;
 
+use super::registry::of_registry;
 use super::{FAILED, NOT_FOUND, USAGE, WRONG_STATE, Words, hinted, of_io, plain};
 
 pub(super) fn of_image(error: &ImageError) -> Words {
@@ -10,6 +11,7 @@ pub(super) fn of_image(error: &ImageError) -> Words {
             FAILED,
             "what has come is kept: the same command goes on from there",
         ),
+        ImageError::Registry { problem, .. } => of_registry(problem),
         ImageError::NoSource { reasons, .. } => {
             let unreached = |error: &ImageError| matches!(error, ImageError::Download { .. });
             match reasons.iter().all(|(_, error)| unreached(error)) {

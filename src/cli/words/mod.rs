@@ -5,6 +5,7 @@ mod fleet;
 mod image;
 mod machine;
 mod provision;
+mod registry;
 
 use berth_images::Error as ImageError;
 use berth_provision::Error as ProvisionError;

@@ -202,7 +202,8 @@ fn path_in(folder: &Path, path: &str) -> PathBuf {
 
 /// A word with a slash is a path, as it is on the command line, except for addresses.
 fn image_in(folder: &Path, image: &str) -> String {
-    match image.contains('/') && !berth_images::is_url(image) {
+    let elsewhere = berth_images::is_url(image) || berth_images::is_in_registry(image);
+    match image.contains('/') && !elsewhere {
         true => {
             let path = path_in(folder, image);
             std::path::absolute(&path)
