@@ -47,7 +47,7 @@ impl Registry {
         let file = world.path("registry.yml");
         fs::write(&file, config).unwrap();
         let log = world.path("registry.log");
-        let child = Command::new("docker-registry")
+        let child = Command::new(program())
             .arg("serve")
             .arg(file)
             .stdin(Stdio::null())
@@ -82,4 +82,14 @@ impl Drop for Registry {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
+}
+
+/// Where `cargo xtask test` has put it.
+fn program() -> PathBuf {
+    let told = std::env::var_os("BERTH_TEST_CACHE").filter(|folder| !folder.is_empty());
+    let cache = told.map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/berth-test"),
+        PathBuf::from,
+    );
+    cache.join("docker/usr/bin/docker-registry")
 }

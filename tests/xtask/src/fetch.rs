@@ -23,17 +23,19 @@ pub struct Programs {
     wrapped: (&'static str, &'static str),
 }
 
-/// The docker client with compose, and podman's.
+/// The docker client with compose, podman's, and docker's registry: its package, installed, would serve the network.
 pub const CLIENTS: Programs = Programs {
     packages: &[
         "docker-cli",
         "docker-compose",
+        "docker-registry",
         "podman-remote",
         "libc6",
         "libsqlite3-0",
     ],
     programs: &[
         "usr/bin/docker",
+        "usr/bin/docker-registry",
         "usr/libexec/docker/cli-plugins/docker-compose",
     ],
     wrapped: ("usr/bin/podman-remote", "usr/bin/podman"),

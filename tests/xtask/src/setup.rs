@@ -22,7 +22,6 @@ const TEST_TOOLS: &[(&str, &str)] = &[
     ("/usr/bin/zstd", "zstd"),
     ("/usr/bin/curl", "curl"),
     ("/usr/bin/sshfs", "sshfs"),
-    ("/usr/bin/docker-registry", "docker-registry"),
     // Package managers of other distributions, and what makes repositories for them.
     ("/usr/bin/dnf", "dnf"),
     ("/usr/bin/zypper", "zypper"),
