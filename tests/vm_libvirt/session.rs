@@ -170,7 +170,9 @@ impl Session {
     }
 
     pub fn start_daemon(&self) {
-        self.user("libvirtd --daemon").ok();
+        // A supervisor that lost the last one may have had libvirt's library start another.
+        self.user("libvirtd --daemon || test -e run/libvirt/libvirtd.pid")
+            .ok();
         // QEMU is asked for its abilities at the first connection.
         self.user("virsh -q version >/dev/null")
             .deadline(ANSWER)
