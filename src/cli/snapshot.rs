@@ -24,7 +24,7 @@ use crate::machine::{self, Berth, show_size};
                   labels and mounts, is no part of it. Snapshots lie in the machine's disk and go with it; each takes as much \
                   as has changed since, and its memory.\n\n\
                   A machine with a folder of this computer by virtiofs, or that firmware boots (-o boot=efi), has to be \
-                  stopped first. Only QEMU's machines have snapshots (`berth driver ls`).\n\n\
+                  stopped first. Machines of QEMU and libvirt have snapshots (`berth driver ls`).\n\n\
                   Examples:\n  berth snapshot create web1 before-upgrade\n  berth snapshot ls web1 --json\n  \
                   berth snapshot restore web1 before-upgrade\n  berth snapshot rm web1 before-upgrade"
 )]
