@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod background;
 pub mod cli;
 pub mod context;
 pub mod doctor;

@@ -410,7 +410,8 @@ impl Store {
         Ok(names)
     }
 
-    pub(crate) fn unknown_here(&self, reference: &Reference) -> Error {
+    /// What to say of a reference that means nothing that is stored, with the stored names that look like it.
+    pub fn unknown_here(&self, reference: &Reference) -> Error {
         nearest::unknown(
             reference,
             self.names()

@@ -20,7 +20,7 @@ use crate::machine::{self, Berth};
                   id, network address, engine id are its own; it is in no swarm and has no TLS endpoint. Keys that you put \
                   into the original's authorized_keys yourself are let in by the copy too, and secrets in its files are in both.\n\n\
                   The original may run: its disk is copied as it is at one moment, after it wrote back what it had in memory, \
-                  and the copy boots from that. The two share nothing afterwards. Only QEMU's machines can be copied \
+                  and the copy boots from that. The two share nothing afterwards. Machines of QEMU and libvirt can be copied \
                   (`berth driver ls`). A copy that broke off is finished by `berth create --resume NAME`.\n\n\
                   Examples:\n  berth clone web1 web2\n  berth clone golden ci1 ci2 ci3"
 )]

@@ -3,16 +3,16 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use berth_images::{Access, Checksum, Digest, Image, Reference, is_in_registry, is_url};
+use berth_images::{Checksum, Digest, Reference};
 use clap::Subcommand;
-use serde::Serialize;
 
-use super::error::Usage;
 use super::output::{self, Format};
 use super::progress::{Screen, print_timings};
-use crate::machine::{Berth, Error, show_size, template};
+use crate::machine::{Berth, Error, template};
 
+mod ls;
 mod prune;
+mod pull;
 mod push;
 
 /// Look at guest images, build, download, push and remove them
@@ -124,23 +124,10 @@ enum ImageCommand {
     },
 }
 
-#[derive(Serialize)]
-struct Listed {
-    name: String,
-    stored: bool,
-    digest: Option<String>,
-    engine: Option<String>,
-    size: Option<u64>,
-    disk: Option<u64>,
-    created: Option<String>,
-    used: Option<String>,
-    description: Option<String>,
-}
-
 /// Carries the subcommand out.
 pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode> {
     match &args.command {
-        ImageCommand::Ls { format } => list(berth, format)?,
+        ImageCommand::Ls { format } => ls::list(berth, format)?,
         ImageCommand::Build { names, timings } => build(berth, names, *timings, screen).await?,
         ImageCommand::Pull {
             names,
@@ -149,7 +136,7 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
             timings,
         } => {
             let access = berth.registries(*plain_http);
-            pull(berth, names, digest.as_ref(), &access, *timings, screen).await?;
+            pull::pull(berth, names, digest.as_ref(), &access, *timings, screen).await?;
         }
         ImageCommand::Push {
             reference,
@@ -167,80 +154,6 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(berth: &Berth, format: &Format) -> Result<()> {
-    let catalog = berth.catalog()?;
-    let stored = berth.images()?.list().map_err(Error::from)?;
-    let mut listed: Vec<Listed> = stored.iter().map(of_image).collect();
-    let recipes = catalog.recipes().map(|recipe| {
-        let engine = recipe.engine.as_ref().map(|engine| engine.kind.clone());
-        (&recipe.name, engine, &recipe.description)
-    });
-    let clouds = catalog.cloud_images();
-    let clouds = clouds.map(|image| (&image.name, None, &image.description));
-    for (name, engine, description) in recipes.chain(clouds) {
-        if !stored.iter().any(|image| image.names.contains(name)) {
-            listed.push(Listed {
-                name: name.clone(),
-                stored: false,
-                digest: None,
-                engine,
-                size: None,
-                disk: None,
-                created: None,
-                used: None,
-                description: Some(description.clone()),
-            });
-        }
-    }
-    listed.sort_by(|a, b| a.name.cmp(&b.name));
-    format.print(
-        &listed,
-        |image| image.name.clone(),
-        |images| {
-            let mut table =
-                output::table(["NAME", "STORED", "DIGEST", "ENGINE", "SIZE", "USED", "WHAT"]);
-            for image in images {
-                let digest = image.digest.as_deref().unwrap_or_default();
-                table.add_row([
-                    image.name.clone(),
-                    if image.stored { "yes" } else { "" }.into(),
-                    digest.chars().take("sha256:".len() + 12).collect(),
-                    image.engine.clone().unwrap_or_default(),
-                    image.size.map(show_size).unwrap_or_default(),
-                    // The day is enough for people.
-                    image
-                        .used
-                        .as_deref()
-                        .unwrap_or_default()
-                        .chars()
-                        .take(10)
-                        .collect(),
-                    image.description.clone().unwrap_or_default(),
-                ]);
-            }
-            table
-        },
-    )
-}
-
-fn of_image(image: &Image) -> Listed {
-    let engine = image.engine.as_ref().map(|engine| match &engine.version {
-        Some(version) => format!("{} {version}", engine.kind),
-        None => engine.kind.clone(),
-    });
-    Listed {
-        name: image.reference.clone(),
-        stored: true,
-        digest: Some(image.digest.to_string()),
-        engine,
-        size: Some(image.size_on_disk),
-        disk: image.kernel.is_none().then_some(image.virtual_size),
-        created: Some(image.created.clone()),
-        used: image.used.clone(),
-        description: Some(image.os.clone()),
-    }
-}
-
 async fn build(berth: &Berth, names: &[String], timings: bool, screen: &Screen) -> Result<()> {
     let store = berth.images()?;
     let catalog = berth.catalog()?;
@@ -256,65 +169,6 @@ async fn build(berth: &Berth, names: &[String], timings: bool, screen: &Screen) 
         screen.clear();
         if timings {
             print_timings(name, &times);
-        }
-        output::line(&image.digest.to_string())?;
-    }
-    Ok(())
-}
-
-async fn pull(
-    berth: &Berth,
-    names: &[String],
-    digest: Option<&Checksum>,
-    access: &Access,
-    timings: bool,
-    screen: &Screen,
-) -> Result<()> {
-    let store = berth.images()?;
-    let catalog = berth.catalog()?;
-    if digest.is_some() && (names.len() > 1 || !names.iter().all(|name| is_url(name))) {
-        let words = match names.iter().any(|name| is_in_registry(name)) {
-            true => {
-                "an image in a registry has its digest in its name: oci://REGISTRY/REPOSITORY@sha256:…"
-            }
-            false => "--digest goes with one address",
-        };
-        return Err(Usage(words.into()).into());
-    }
-    if access.plain_http && !names.iter().all(|name| is_in_registry(name)) {
-        return Err(Usage("--plain-http goes with images in registries".into()).into());
-    }
-    // One after the other: one download fills the line.
-    for name in names {
-        // What follows a question mark may be secret.
-        let shown = name.split('?').next().unwrap_or_default();
-        let address = match is_in_registry(name) {
-            true => Some(name.parse().map_err(Error::Image)?),
-            false => None,
-        };
-        let task = screen.task(shown);
-        let image = if let Some(address) = &address {
-            store
-                .pull_from_registry(address, access, true, &*task)
-                .await
-        } else if is_url(name) {
-            store.fetch(name, digest, true, &*task).await
-        } else if let Some(cloud) = catalog.cloud_image(name) {
-            store.pull(cloud, Some(name), &*task).await
-        } else if catalog.recipe(name).is_some() {
-            let words = format!("{name} is built here: `berth image build {name}`");
-            return Err(Usage(words).into());
-        } else {
-            Err(store.unknown(&catalog, &name.parse().map_err(Error::Image)?))
-        };
-        let image = image.map_err(Error::from)?;
-        let times = task.finish();
-        screen.clear();
-        if timings {
-            print_timings(shown, &times);
-        }
-        if let Some(source) = &image.source {
-            eprintln!("{shown}: checked against {}", source.verified);
         }
         output::line(&image.digest.to_string())?;
     }

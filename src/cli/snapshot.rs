@@ -1,7 +1,6 @@
 //! `berth snapshot`
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Result;
 use berth_driver_api::Snapshot;
@@ -12,7 +11,8 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::output::{self, Format};
-use super::progress::Screen;
+use super::power::BootArgs;
+use super::progress::{Screen, print_timings};
 use crate::fleet;
 use crate::machine::{self, Berth, show_size};
 
@@ -24,7 +24,7 @@ use crate::machine::{self, Berth, show_size};
                   labels and mounts, is no part of it. Snapshots lie in the machine's disk and go with it; each takes as much \
                   as has changed since, and its memory.\n\n\
                   A machine with a folder of this computer by virtiofs, or that firmware boots (-o boot=efi), has to be \
-                  stopped first. Only QEMU's machines have snapshots (`berth driver ls`).\n\n\
+                  stopped first. Machines of QEMU and libvirt have snapshots (`berth driver ls`).\n\n\
                   Examples:\n  berth snapshot create web1 before-upgrade\n  berth snapshot ls web1 --json\n  \
                   berth snapshot restore web1 before-upgrade\n  berth snapshot rm web1 before-upgrade"
 )]
@@ -69,9 +69,8 @@ enum SnapshotCommand {
         #[arg(value_name = "SNAPSHOT")]
         snapshot: String,
 
-        /// How long the guest may take to answer, in seconds
-        #[arg(long, value_name = "SECONDS", default_value_t = 600)]
-        timeout: u64,
+        #[command(flatten)]
+        boot: BootArgs,
     },
     /// Remove snapshots; the machine stays as it is
     Rm {
@@ -112,13 +111,16 @@ pub async fn run(berth: &Berth, args: Args, screen: &Screen) -> Result<ExitCode>
         SnapshotCommand::Restore {
             machine,
             snapshot,
-            timeout,
+            boot,
         } => {
             let task = screen.task(&machine.name);
-            let deadline = Duration::from_secs(timeout);
+            let deadline = boot.deadline();
             machine::restore_snapshot(berth, &machine.name, &snapshot, deadline, &*task).await?;
-            task.finish();
+            let times = task.finish();
             screen.clear();
+            if boot.timings {
+                print_timings(&machine.name, &times);
+            }
             output::line(&machine.name)?;
         }
         SnapshotCommand::Rm { machine, snapshots } => {

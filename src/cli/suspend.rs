@@ -18,7 +18,7 @@ use crate::machine::{self, Berth};
                   the clock set; connections to the outside are lost by then. `berth stop` has it go on and shut down, \
                   `berth kill` gives its memory up.\n\n\
                   A machine with a folder of this computer by virtiofs cannot be suspended, which is said before anything \
-                  is done. Only QEMU's machines can (`berth driver ls`).\n\n\
+                  is done. Machines of QEMU and libvirt can (`berth driver ls`).\n\n\
                   Examples:\n  berth suspend web1\n  berth suspend --all\n  berth ls --state suspended"
 )]
 pub struct SuspendArgs {

@@ -118,13 +118,13 @@ impl DockerConfig {
     /// Refuses a name that somebody else's context has.
     ///
     /// # Errors
-    /// [`Error::Foreign`].
+    /// [`Error::Foreign`]; [`Error::Others`].
     pub fn check_free(&self, name: &str, machine: Option<Uuid>) -> Result<()> {
         match self.find(name)? {
-            Some(context) if context.machine.is_none() || context.machine != machine => {
-                Err(Error::Foreign { name: name.into() })
-            }
-            _ => Ok(()),
+            None => Ok(()),
+            Some(context) if context.machine.is_none() => Err(Error::Foreign { name: name.into() }),
+            Some(context) if context.machine != machine => Err(Error::Others { name: name.into() }),
+            Some(_) => Ok(()),
         }
     }
 

@@ -21,6 +21,12 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// The docker context of another machine, or of a swarm, has the machine's name.
+    #[error("a docker context {name} exists and is that of a swarm or of another machine")]
+    Others {
+        /// Its name.
+        name: String,
+    },
     /// Somebody else's podman connection has the machine's name.
     #[error("a podman connection {name} exists and is not berth's")]
     ForeignConnection {

@@ -1,25 +1,18 @@
 //! The way of a command to the process that keeps connections.
 
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
-use berth_driver_api::process;
 use berth_provision::Error as ProvisionError;
 use berth_provision::ssh::{Key, Target};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::frame::{Ask, Frame, PIECE, PROTOCOL, Unreachable, parse};
 use super::{KEEP, socket};
-use crate::machine::{LISTENS, own_program};
+use crate::background;
 use crate::store::{self, Home, create_private_folder};
-
-/// How long the process may take to listen.
-const START_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long it may take to hear that it is to end.
 const END_DEADLINE: Duration = Duration::from_secs(10);
@@ -28,8 +21,8 @@ const END_DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The process could not be started.
-    #[error("connections cannot be kept: {0}")]
-    Start(String),
+    #[error("connections cannot be kept: the process for it {0}")]
+    Start(#[from] background::Error),
     /// It does not end.
     #[error("the process that keeps connections does not answer: {0}")]
     End(String),
@@ -184,36 +177,8 @@ pub async fn end(home: &Home) -> Result<bool, Error> {
 
 async fn start(home: &Home) -> Result<(), Error> {
     create_private_folder(&home.kept())?;
-    let log = home.kept().join("log");
-    let log_file = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&log)
-        .map_err(store::Error::io(&log))?;
-    let mut command = own_program().map_err(|why| Error::Start(format!("berth {why}")))?;
-    command
-        .arg(KEEP)
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(log_file);
-    let child = process::spawn_detached(command);
-    let mut child = child.map_err(|error| Error::Start(error.to_string()))?;
-    let mut line = String::new();
-    let heard = match child.stdout.take() {
-        Some(stdout) => {
-            let mut stdout = BufReader::new(stdout);
-            tokio::time::timeout(START_DEADLINE, stdout.read_line(&mut line)).await
-        }
-        None => Ok(Ok(0)),
-    };
-    if heard.is_ok() && line.trim() == LISTENS {
-        return Ok(());
-    }
-    let last = std::fs::read(&log).unwrap_or_default();
-    Err(Error::Start(process::last_lines(&last, 5)))
+    let started = background::start(&[KEEP], &home.kept().join("log")).await;
+    Ok(started?)
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ use super::frame::{Ask, Frame, PIECE, PROTOCOL, Unreachable, parse};
 use super::labelled::Frames;
 use super::pool::{Pool, place};
 use super::{KEEP, lock, socket};
+use crate::background;
 use crate::fleet::default_parallel;
-use crate::machine::LISTENS;
 use crate::store::{self, Home, Lock, create_private_folder};
 use crate::supervisor::listen;
 
@@ -34,13 +34,13 @@ pub async fn run(home: &Home) -> store::Result<()> {
     }
     let Ok(lock) = Lock::try_take(&lock(home), KEEP)? else {
         // Another one won the race: it does the same work.
-        return say_ready().await;
+        return background::say_ready().await;
     };
     let listener = listen(&path).map_err(store::Error::io(&path))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(store::Error::io("SIGTERM"))?;
     // As many connections as there may be files.
     default_parallel();
-    say_ready().await?;
+    background::say_ready().await?;
     let (pool, told_to_end) = (Arc::new(Pool::default()), Arc::new(Notify::new()));
     let mut clients = JoinSet::new();
     while let Some(over) = pool.expire() {
@@ -81,15 +81,6 @@ pub async fn run(home: &Home) -> store::Result<()> {
 fn is_ours(client: &UnixStream) -> bool {
     let other = client.peer_cred().map(|other| other.uid());
     other.is_ok_and(|uid| uid == nix::unistd::geteuid().as_raw())
-}
-
-async fn say_ready() -> store::Result<()> {
-    let mut stdout = tokio::io::stdout();
-    let said = async {
-        stdout.write_all(format!("{LISTENS}\n").as_bytes()).await?;
-        stdout.flush().await
-    };
-    said.await.map_err(store::Error::io("standard output"))
 }
 
 /// Does what one client wants.

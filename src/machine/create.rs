@@ -140,6 +140,8 @@ pub(super) fn found_folder(
             reason: error.to_string(),
         })?;
         store::write_private(&draft.join("machine.toml"), text.as_bytes())?;
+        let origin = format!("{} {}\n", record.driver, record.id);
+        store::write_private(&draft.join("origin"), origin.as_bytes())?;
         more(&draft)?;
         Journal::begin(&draft.join("journal"), "create")?;
         fs::rename(&draft, folder.path()).map_err(store::Error::io(folder.path()))

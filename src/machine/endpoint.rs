@@ -1,27 +1,22 @@
 //! The endpoint of a machine's engine on this computer, from outside: its supervisor is started, waited for, ended.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
-use std::process::Stdio;
 use std::time::Duration;
 
-use berth_driver_api::{process, ready};
+use berth_driver_api::ready;
 use berth_provision::engine::Engine;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::{Error, Opened, Result};
-use crate::store;
+use crate::{background, store};
 
 /// The hidden subcommand that is the supervisor.
 pub const SUPERVISE: &str = "supervise";
 
-/// What the supervisor prints once its socket listens.
-pub const LISTENS: &str = "ready";
+/// How long an engine that has said that it is up may take to answer.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long a supervisor may take to listen, and to leave after its VM.
-const START_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a supervisor may take to leave after its VM.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Starts the machine's supervisor unless it has one, and waits until its sockets listen.
@@ -32,55 +27,9 @@ pub async fn ensure(opened: &Opened) -> Result<()> {
     if is_open(opened) {
         return Ok(());
     }
-    let failed = |what: String| Error::Supervisor {
-        machine: opened.record.name.clone(),
-        what,
-    };
-    let log = opened.folder.supervisor_log();
-    let log_file = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&log)
-        .map_err(store::Error::io(&log))?;
-    let mut command = own_program().map_err(failed)?;
-    command
-        .args([SUPERVISE, &opened.record.name])
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(log_file);
-    let mut child = process::spawn_detached(command).map_err(Error::driver(&opened.record.name))?;
-    let mut line = String::new();
-    let heard = match child.stdout.take() {
-        Some(stdout) => {
-            let mut stdout = BufReader::new(stdout);
-            tokio::time::timeout(START_DEADLINE, stdout.read_line(&mut line)).await
-        }
-        None => Ok(Ok(0)),
-    };
-    if heard.is_ok() && line.trim() == LISTENS {
-        return Ok(());
-    }
-    let last = std::fs::read(&log).unwrap_or_default();
-    Err(failed(format!(
-        "did not start: {}",
-        process::last_lines(&last, 5)
-    )))
-}
-
-/// This very program.
-///
-/// # Errors
-/// Why it is not found.
-pub fn own_program() -> std::result::Result<tokio::process::Command, String> {
-    let mut program = std::env::current_exe().map_err(|error| format!("is not found: {error}"))?;
-    if !program.exists() {
-        // Berth was upgraded while this one ran; on Linux its own file can still be started.
-        program = "/proc/self/exe".into();
-    }
-    Ok(tokio::process::Command::new(program))
+    let name = &opened.record.name;
+    let started = background::start(&[SUPERVISE, name], &opened.folder.supervisor_log()).await;
+    started.map_err(Error::supervisor(name))
 }
 
 /// Whether the machine has a supervisor now.
@@ -146,7 +95,7 @@ pub async fn first_version(opened: &Opened) -> Result<String> {
         .ready(&opened.machine, ready::ENGINE)
         .await
         .map_err(Error::driver(&opened.record.name))?;
-    engine_answers(opened, START_DEADLINE).await?;
+    engine_answers(opened, ANSWER_DEADLINE).await?;
     let failed = Error::provision(&opened.record.name);
     let engine = Engine::over_unix(&opened.folder.engine_socket());
     let version = match engine {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::store::Holder;
-use crate::{context, store};
+use crate::{background, context, store};
 
 /// A machine call's outcome.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -269,6 +269,15 @@ impl Error {
     pub fn driver(machine: &str) -> impl FnOnce(berth_driver_api::Error) -> Self {
         let machine = machine.to_owned();
         move |source| Error::Driver { machine, source }
+    }
+
+    /// A closure for `map_err` that names the machine.
+    pub fn supervisor(machine: &str) -> impl FnOnce(background::Error) -> Self {
+        let machine = machine.to_owned();
+        move |error| Error::Supervisor {
+            machine,
+            what: error.to_string(),
+        }
     }
 
     /// A closure for `map_err` that names the machine.

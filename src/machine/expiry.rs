@@ -3,11 +3,12 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use berth_driver_api::{State, process};
+use berth_driver_api::State;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Opened, Result, endpoint};
+use super::{Error, Opened, Result};
+use crate::background;
 
 /// The longest that a machine's time can be: a year.
 pub const MOST: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -74,20 +75,12 @@ pub async fn remove_by_itself(opened: &Opened) -> Result<()> {
         return Ok(());
     }
     let name = &opened.record.name;
-    let mut command = endpoint::own_program().map_err(|what| Error::Supervisor {
-        machine: name.clone(),
-        what,
-    })?;
-    // Whoever restarts the machine holds its lock: that one waits, and looks again.
-    command
-        .args(["rm", "--over", name])
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::inherit());
-    process::spawn_detached(command)
-        .map(drop)
-        .map_err(Error::driver(name))
+    let started = background::program().and_then(|mut command| {
+        // Whoever restarts the machine holds its lock: that one waits, and looks again.
+        command.args(["rm", "--over", name]);
+        background::leave(command, Stdio::inherit())
+    });
+    started.map_err(Error::supervisor(name))
 }
 
 #[cfg(test)]

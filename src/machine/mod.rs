@@ -45,7 +45,7 @@ pub use clients::is_podman;
 pub use clone::{Origin, clone};
 pub use create::{create, resume_create};
 pub use drivers::Drivers;
-pub use endpoint::{LISTENS, SUPERVISE, own_program};
+pub use endpoint::SUPERVISE;
 pub use engine::{EngineChange, bundle_engine, engine_versions, provision, provision_exactly};
 pub use error::{Error, Result};
 pub use expiry::{Expiry, MOST as MOST_TTL, remove_by_itself};
@@ -171,20 +171,8 @@ impl Berth {
     pub fn stored_image(&self, reference: &str) -> Result<Image> {
         let parsed: Reference = reference.parse()?;
         let store = self.images()?;
-        store.get(&parsed)?.map_or_else(
-            || {
-                Err(Error::Image(berth_images::Error::UnknownImage {
-                    reference: reference.to_owned(),
-                    nearest: Vec::new(),
-                    known: store
-                        .list()?
-                        .into_iter()
-                        .map(|image| image.reference)
-                        .collect(),
-                }))
-            },
-            Ok,
-        )
+        let found = store.get(&parsed)?;
+        Ok(found.ok_or_else(|| store.unknown_here(&parsed))?)
     }
 
     /// The driver's view of a machine whose image does not matter, or is `image`.

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use berth_driver_api::{Progress, Spec};
+use uuid::Uuid;
 
 use super::journal::Journal;
 use super::tls;
 use super::{Berth, EngineWish, Error, Opened, Record, Result, check_form};
 use super::{adopt, endpoint, expiry, pool};
-use crate::store::{self, Lock};
+use crate::store::{self, Lock, MachineFolder};
 
 /// Removes the VM, its supervisor, its context and its files. `force` removes even a machine whose record cannot be
 /// read or whose driver cannot be asked; then only what is on this computer's disk goes.
@@ -97,16 +98,11 @@ async fn read(berth: &Berth, name: &str) -> Result<Option<Opened>> {
     }
 }
 
-/// A machine whose record cannot be read, by what can still be made out in it: its id and its driver are enough for
-/// the driver to end it and to give its port back.
+/// A machine whose record cannot be read: its id and its driver are enough for the driver to end it and to give its port
+/// back.
 async fn salvage(berth: &Berth, name: &str) -> Option<Opened> {
-    let bytes = fs::read(berth.home.machine(name).record()).ok()?;
-    let text = String::from_utf8_lossy(&bytes);
-    let value = |key: &str| {
-        let mut lines = text.lines().filter_map(|line| line.split_once(" = "));
-        let (_, value) = lines.find(|(found, _)| *found == key)?;
-        Some(value.trim().trim_matches('"').to_owned())
-    };
+    let folder = berth.home.machine(name);
+    let (driver, id) = origin(&folder).or_else(|| made_out(&folder))?;
     let spec = Spec {
         cpus: 1,
         memory: 1,
@@ -114,14 +110,27 @@ async fn salvage(berth: &Berth, name: &str) -> Option<Opened> {
         image: None,
         options: BTreeMap::new(),
     };
-    let mut record = Record::new(
-        name,
-        &value("driver")?,
-        &spec,
-        EngineWish::parse("none", ""),
-    );
-    record.id = value("id")?.parse().ok()?;
+    let mut record = Record::new(name, &driver, &spec, EngineWish::parse("none", ""));
+    record.id = id;
     berth.open_record(record).await.ok()
+}
+
+fn origin(folder: &MachineFolder) -> Option<(String, Uuid)> {
+    let text = fs::read_to_string(folder.origin()).ok()?;
+    let (driver, id) = text.trim_end().split_once(' ')?;
+    Some((driver.to_owned(), id.parse().ok()?))
+}
+
+/// The same from the record of a machine that an earlier berth made, as far as it is text.
+fn made_out(folder: &MachineFolder) -> Option<(String, Uuid)> {
+    let bytes = fs::read(folder.record()).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let value = |key: &str| {
+        let mut lines = text.lines().filter_map(|line| line.split_once(" = "));
+        let (_, value) = lines.find(|(found, _)| *found == key)?;
+        Some(value.trim().trim_matches('"').to_owned())
+    };
+    Some((value("driver")?, value("id")?.parse().ok()?))
 }
 
 async fn remove_parts(

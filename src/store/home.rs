@@ -260,6 +260,11 @@ impl MachineFolder {
         self.path.join("machine.toml")
     }
 
+    /// The machine's driver and its id, for when the record cannot be read. It is never written again.
+    pub fn origin(&self) -> PathBuf {
+        self.path.join("origin")
+    }
+
     /// The journal of the operation under way.
     pub fn journal(&self) -> PathBuf {
         self.path.join("journal")

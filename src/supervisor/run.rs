@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::io::AsyncWriteExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -10,7 +9,8 @@ use super::forward::Forwarder;
 use super::link::Link;
 use super::status::Board;
 use super::{mounts, name, ports, socket, tls};
-use crate::machine::{Berth, Error, LISTENS, Opened, Result, SUPERVISE, remove_by_itself};
+use crate::background;
+use crate::machine::{Berth, Error, Opened, Result, SUPERVISE, remove_by_itself};
 use crate::store::{self, Lock};
 
 /// Supervises machine `name` until its VM stops or SIGTERM comes.
@@ -26,7 +26,7 @@ pub async fn run(berth: &Berth, name: &str) -> Result<()> {
     let lock = Lock::try_take(&opened.folder.supervisor_lock(), &doing)?;
     let Ok(lock) = lock else {
         // Another one won the race: it does the same work.
-        return say_ready().await;
+        return Ok(background::say_ready().await?);
     };
     // Held until the process is gone, not only until this function is: whoever waits for it waits for that.
     std::mem::forget(lock);
@@ -65,7 +65,7 @@ pub async fn run(berth: &Berth, name: &str) -> Result<()> {
         let (link, board) = (link.clone(), board.clone());
         async move { mounts::follow(berth, &now, link, board).await }
     });
-    say_ready().await?;
+    background::say_ready().await?;
     tokio::select! {
         stopped = opened.driver.wait_stopped(&opened.machine) => match stopped {
             Ok(why) => tracing::info!(why, "the machine stopped"),
@@ -100,13 +100,4 @@ async fn forward_ports(opened: &Opened, link: Link, engine: String, board: Arc<B
         true => ports::follow(link, engine, board).await,
         false => std::future::pending().await,
     }
-}
-
-async fn say_ready() -> Result<()> {
-    let mut stdout = tokio::io::stdout();
-    let said = async {
-        stdout.write_all(format!("{LISTENS}\n").as_bytes()).await?;
-        stdout.flush().await
-    };
-    Ok(said.await.map_err(store::Error::io("standard output"))?)
 }

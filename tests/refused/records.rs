@@ -4,6 +4,7 @@ use std::fs;
 
 use snapbox::{assert_data_eq, str};
 
+use crate::support::{World, eventually};
 use crate::{table, world};
 
 #[test]
@@ -118,10 +119,27 @@ hint: mend the file by hand, or remove the machine with `berth rm --force NAME`
     assert_eq!(world.state("web1"), "stopped");
     world.berth(&["start", "web1"]).ok();
     // Even what cannot be read can be removed, with its process and its port.
+    fs::write(&path, [0, 1, 2]).unwrap();
+    removed_whole(&world, "web1");
+    // One that an earlier berth made, of whose record something is left.
+    let path = world.file("good", "machine.toml");
+    let good = fs::read_to_string(&path).unwrap();
     fs::write(&path, &good[..good.find("cpus").unwrap() + 3]).unwrap();
+    fs::remove_file(world.file("good", "origin")).unwrap();
+    removed_whole(&world, "good");
+}
+
+fn removed_whole(world: &World, name: &str) {
+    let pid = world.machine_pid(name);
+    let folder = world.file(name, ".");
     world
-        .berth(&["rm", "-f", "web1"])
+        .berth(&["rm", "-f", name])
         .ok()
         .says("its files are removed");
-    assert!(!path.exists());
+    assert!(!folder.exists());
+    eventually("its process has ended", || {
+        // A zombie has no command line.
+        let line = fs::read(format!("/proc/{pid}/cmdline"));
+        line.unwrap_or_default().is_empty()
+    });
 }

@@ -1,4 +1,4 @@
-//! `berth image push`, and what is pulled from where it went
+//! `berth image push`
 
 use anyhow::Result;
 use berth_images::{Access, Address};

@@ -106,6 +106,12 @@ fn of_context(error: &context::Error) -> Words {
             WRONG_STATE,
             &format!("choose another name, or remove it with `docker context rm {name}`"),
         ),
+        context::Error::Others { name } => hinted(
+            WRONG_STATE,
+            &format!(
+                "choose another name; `docker context rm {name}` removes it, if what it led to is gone"
+            ),
+        ),
         context::Error::ForeignConnection { name } => hinted(
             WRONG_STATE,
             &format!("choose another name, or remove it with `podman system connection rm {name}`"),

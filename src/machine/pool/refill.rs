@@ -2,15 +2,15 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
-use std::process::Stdio;
 use std::time::Duration;
 
-use berth_driver_api::{Progress, process};
+use berth_driver_api::Progress;
 use futures_util::StreamExt;
 
 use super::fit::{connected, fit};
 use super::{Failure, Pool, clear_locks, lock_file, log_file, names, waiting};
-use crate::machine::{Berth, Error, Request, Result, create, endpoint, remove};
+use crate::background;
+use crate::machine::{Berth, Error, Request, Result, create, remove};
 use crate::store::{self, Lock};
 
 /// The hidden subcommand of `berth pool` that fills one.
@@ -191,13 +191,9 @@ fn spawn(berth: &Berth, name: &str) -> std::result::Result<(), String> {
         .mode(0o600)
         .open(&path)
         .map_err(|error| error.to_string())?;
-    let mut command = endpoint::own_program()?;
-    command
-        .args(["pool", REFILL, name])
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log);
-    let started = process::spawn_detached(command);
-    started.map(drop).map_err(|error| error.to_string())
+    let started = background::program().and_then(|mut command| {
+        command.args(["pool", REFILL, name]);
+        background::leave(command, log)
+    });
+    started.map_err(|error| error.to_string())
 }

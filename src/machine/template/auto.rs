@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::build::key;
 use super::{Key, Policy, When, folder, names};
-use crate::machine::{Berth, Error, Record, Request, Result, choice, endpoint, show_size};
+use crate::background;
+use crate::machine::{Berth, Error, Record, Request, Result, choice, show_size};
 use crate::store::{self, Home};
 
 /// How the file of a failure begins, before the template's name.
@@ -155,11 +156,8 @@ fn has_room(home: &Home, memory: u64) -> bool {
 }
 
 fn spawn(berth: &Berth, request: &Request, record: &Record) -> Result<()> {
-    let failed = Error::driver(&record.name);
-    let program = endpoint::own_program().map_err(|what| Error::Supervisor {
-        machine: record.name.clone(),
-        what,
-    })?;
+    let failed = |error| Error::supervisor(&record.name)(error);
+    let program = background::program().map_err(failed)?;
     // Nobody waits for it. What it starts ends with it, so that no machine stays slow.
     let mut command = match process::command("nice") {
         Ok(mut nice) => {
@@ -187,12 +185,7 @@ fn spawn(berth: &Berth, request: &Request, record: &Record) -> Result<()> {
     for (name, value) in &request.options {
         command.arg("--option").arg(format!("{name}={value}"));
     }
-    command
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    process::spawn_detached(command).map(drop).map_err(failed)
+    background::leave(command, Stdio::null()).map_err(failed)
 }
 
 #[cfg(test)]
