@@ -17,11 +17,9 @@ fn name_at(server: &Server, image: &str) -> String {
 
 /// Nothing but locks is left of what was refused.
 fn nothing_is_stored(world: &World) {
-    let left: Vec<String> = ["images", "images/refs", "images/tmp"]
-        .iter()
-        .flat_map(|folder| fs::read_dir(world.path(folder)).unwrap())
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| !["refs", "tmp", "locks", "lock"].contains(&name.as_str()))
+    let left: Vec<String> = world
+        .stored()
+        .into_iter()
         // What came as it should is worth keeping for another try.
         .filter(|name| !name.starts_with("part-"))
         .collect();

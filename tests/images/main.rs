@@ -74,12 +74,7 @@ fn listed(world: &World, name: &str) -> Value {
 
 /// Nothing but locks is left of what was refused.
 fn nothing_is_stored(world: &World) {
-    let left: Vec<String> = ["images", "images/refs", "images/tmp"]
-        .iter()
-        .flat_map(|folder| fs::read_dir(world.path(folder)).unwrap())
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| !["refs", "tmp", "locks", "lock"].contains(&name.as_str()))
-        .collect();
+    let left = world.stored();
     assert!(left.is_empty(), "{left:?}");
 }
 

@@ -193,6 +193,16 @@ impl World {
         self.row(name)["state"].as_str().unwrap_or("").to_owned()
     }
 
+    /// What there is in the world's own image store, but for its locks.
+    pub fn stored(&self) -> Vec<String> {
+        ["images", "images/refs", "images/tmp"]
+            .iter()
+            .flat_map(|folder| fs::read_dir(self.path(folder)).unwrap())
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| !["refs", "tmp", "locks", "lock"].contains(&name.as_str()))
+            .collect()
+    }
+
     /// The process of a machine.
     pub fn machine_pid(&self, name: &str) -> i32 {
         let text = fs::read_to_string(self.file(name, "vm/pid")).unwrap();

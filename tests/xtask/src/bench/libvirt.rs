@@ -2,13 +2,14 @@
 //! it is.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::world::{World, median, printed, target_folder, timed};
+use super::world::{World, median, printed, shipped_libvirt, timed};
 use super::{Figure, at_most, plain};
-use crate::parts::{cargo, succeed};
+use crate::parts::succeed;
 use crate::setup::{self, Cache};
 
 const ROUNDS: usize = 3;
@@ -20,11 +21,9 @@ const USER: &str = "nobody";
 pub fn run() -> Result<Vec<Figure>> {
     setup::install_for_vms()?;
     let world = World::new()?;
-    succeed(&mut cargo(
-        "build --profile dist -p berth-driver-libvirt --features libvirt",
-    ))?;
+    let plugin = shipped_libvirt()?;
     world.run(&["image", "build", "debian-13-docker"])?;
-    let session = Session::new(&world)?;
+    let session = Session::new(&world, &plugin)?;
     // libvirt looks at QEMU's abilities once.
     printed(&mut session.berth("driver ls"))?;
     let (mut by_qemu, mut by_libvirt) = (Vec::new(), Vec::new());
@@ -50,15 +49,15 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(world: &'a World) -> Result<Self> {
+    fn new(world: &'a World, plugin: &Path) -> Result<Self> {
         let session = Session { world };
         let script = format!(
             "mkdir -p bin images/refs images/locks images/tmp run c cache; \
-             cp {berth} {dist}/berth-driver-libvirt bin/; ref=debian-13-docker; \
+             cp {berth} {plugin} bin/; ref=debian-13-docker; \
              cp $BERTH_IMAGES/refs/$ref images/refs/; digest=$(cat images/refs/$ref); folder=${{digest/:/-}}; \
              cp -a --sparse=always $BERTH_IMAGES/$folder images/; chown -R {USER}: .",
             berth = world.program().display(),
-            dist = target_folder().join("dist").display(),
+            plugin = plugin.display(),
         );
         let folder = session.folder();
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;

@@ -10,9 +10,8 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use super::cli::{make_machine, make_record};
-use super::world::{World, median, printed, target_folder, timed};
+use super::world::{World, median, printed, shipped_libvirt, timed};
 use super::{Figure, at_most, plain};
-use crate::parts::{cargo, succeed};
 use crate::setup;
 
 const MACHINES: usize = 200;
@@ -25,14 +24,11 @@ const OFF: u32 = 5;
 pub fn run() -> Result<Vec<Figure>> {
     setup::install_for_vms()?;
     let world = World::new()?;
-    succeed(&mut cargo(
-        "build --profile dist -p berth-driver-libvirt --features libvirt",
-    ))?;
+    let plugin = shipped_libvirt()?;
     make_machines(&world)?;
     let plugins = world.file("plugins");
     let count = world.file("started");
     fs::create_dir(&plugins)?;
-    let plugin = target_folder().join("dist/berth-driver-libvirt");
     let counting = format!(
         "#!/bin/sh\necho >>{}\nexec {} \"$@\"\n",
         count.display(),

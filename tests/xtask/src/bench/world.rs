@@ -15,6 +15,14 @@ pub fn shipped() -> Result<PathBuf> {
     Ok(target_folder().join("dist/berth"))
 }
 
+/// Builds the libvirt driver as it is shipped and tells where it is.
+pub fn shipped_libvirt() -> Result<PathBuf> {
+    succeed(&mut cargo(
+        "build --profile dist -p berth-driver-libvirt --features libvirt",
+    ))?;
+    Ok(target_folder().join("dist/berth-driver-libvirt"))
+}
+
 /// Where cargo builds.
 pub fn target_folder() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
