@@ -12,6 +12,9 @@ use super::progress::Screen;
 use crate::doctor::{Check, Plan, Verdict, examine, missing};
 use crate::machine::{AUTO, Berth, Request};
 
+/// How often something is installed: the first may show that another driver is better, which needs something else.
+const ROUNDS: usize = 2;
+
 /// Check what this computer has for making machines, and install what is missing
 #[derive(Debug, clap::Args)]
 #[command(
@@ -38,8 +41,11 @@ pub struct Args {
 /// Checks, and fixes if asked to.
 pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode> {
     let mut checks = examine(berth, &args.driver, None).await?;
-    let lacking = missing(&checks, false);
-    if args.fix && !lacking.is_empty() {
+    for _ in 0..if args.fix { ROUNDS } else { 0 } {
+        let lacking = missing(&checks, false);
+        if lacking.is_empty() {
+            break;
+        }
         install(&lacking, args.yes, screen).await?;
         checks = examine(berth, &args.driver, None).await?;
     }
@@ -65,14 +71,13 @@ pub async fn make_ready(
 ) -> Result<()> {
     let driver = &request.driver;
     let mut checks;
-    // What is installed first may show that another driver is better, which needs something else.
     let mut rounds = 0;
     loop {
         progress.phase("Checking this computer");
         checks = examine(berth, driver, Some(request)).await?;
         // A docker client is wanted here too: `up` promises that it works afterwards.
         let lacking = missing(&checks, false);
-        if lacking.is_empty() || rounds == 2 {
+        if lacking.is_empty() || rounds == ROUNDS {
             break;
         }
         rounds += 1;

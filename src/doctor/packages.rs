@@ -91,6 +91,15 @@ pub struct Plan {
     backports: Option<String>,
 }
 
+/// Nothing that is installed makes room for what is not: apt would remove a newer QEMU's tools for an older QEMU.
+const APT_INSTALL: &[&str] = &[
+    "apt-get",
+    "install",
+    "--yes",
+    "--no-install-recommends",
+    "--no-remove",
+];
+
 impl Installer {
     /// The one that this computer has.
     pub fn find() -> Option<Self> {
@@ -107,7 +116,7 @@ impl Installer {
 
     fn command(self) -> &'static [&'static str] {
         match self {
-            Installer::Apt => &["apt-get", "install", "--yes", "--no-install-recommends"],
+            Installer::Apt => APT_INSTALL,
             Installer::Dnf => &[
                 "dnf",
                 "install",
@@ -207,15 +216,12 @@ impl Plan {
                 *package = "docker.io".into();
             }
         }
-        let simulated: Vec<&str> = [
-            "apt-get",
-            "install",
-            "--simulate",
-            "--no-install-recommends",
-        ]
-        .into_iter()
-        .chain(self.packages.iter().map(String::as_str))
-        .collect();
+        let simulated: Vec<&str> = APT_INSTALL
+            .iter()
+            .copied()
+            .chain(["--simulate"])
+            .chain(self.packages.iter().map(String::as_str))
+            .collect();
         if !succeeds(&simulated).await
             && self
                 .packages
