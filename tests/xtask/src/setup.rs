@@ -28,11 +28,15 @@ const TEST_TOOLS: &[(&str, &str)] = &[
     ("/usr/bin/rpmbuild", "rpm"),
     ("/usr/bin/createrepo_c", "createrepo-c"),
     ("/usr/bin/pacman", "pacman-package-manager"),
+    // What pacman's repo-add is made of.
+    ("/usr/share/makepkg/util/message.sh", "makepkg"),
     ("/usr/bin/bsdtar", "libarchive-tools"),
 ];
 
-/// What only the tests with VMs need beside them: libvirt, its headers, and what its networks are made of.
+/// What only the tests with VMs need beside them: firmware, libvirt, its headers, and what its networks are made of.
 const VM_TEST_TOOLS: &[(&str, &str)] = &[
+    // Cloud images have a boot loader of their own.
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
     ("/usr/bin/pkg-config", "pkg-config"),
     ("/usr/include/libvirt/libvirt.h", "libvirt-dev"),
     ("/usr/sbin/libvirtd", "libvirt-daemon"),
