@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod background;
+mod channel;
 pub mod cli;
 pub mod context;
 pub mod doctor;

@@ -14,9 +14,8 @@ use std::time::Duration;
 use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions};
 use bollard::{BollardRequest, Docker};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::{Request, Response, Uri, header};
+use hyper::{HeaderMap, Request, Response, Uri, header};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -142,19 +141,14 @@ impl Engine {
         self.socket.docker(u64::MAX)
     }
 
-    /// Whether the engine answers at all.
-    ///
-    /// # Errors
-    /// [`Error::Engine`] if not.
-    pub async fn ping(&self) -> Result<()> {
-        self.answer(self.docker.ping()).await.map(drop)
-    }
-
     /// The engine's version.
     ///
     /// # Errors
     /// [`Error::Engine`] if it does not answer, or not as an engine does.
     pub async fn version(&self) -> Result<Version> {
+        if let Some(version) = in_headers(&self.head("/_ping").await?) {
+            return Ok(version);
+        }
         let version = self.answer(self.docker.version()).await?;
         match (version.version, version.api_version) {
             (Some(engine), Some(api)) => Ok(Version::of(&engine, &api)),
@@ -261,23 +255,8 @@ impl Engine {
         // {"type":["container"],"event":["start","die","pause","unpause","rename"]}
         let path = "/events?filters=%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A%5B%22start%22%2C\
              %22die%22%2C%22pause%22%2C%22unpause%22%2C%22rename%22%5D%7D";
-        let request = Request::get(path).body(String::new());
-        let request = request.map_err(|error| self.socket.failed("cannot be asked", &error))?;
-        let answer = timeout(ANSWER, send(&self.socket, request, u64::MAX)).await;
-        let response = answer
-            .map_err(|_| self.socket.failed("does not answer", &"it took too long"))?
-            .map_err(|error| self.socket.failed("does not answer", &error))?;
-        if !response.status().is_success() {
-            return Err(self
-                .socket
-                .failed("does not tell of events", &response.status()));
-        }
-        let frames = stream::unfold(response.into_body(), async |mut body| {
-            let frame = body.frame().await?.ok()?;
-            drop(frame);
-            Some(((), body))
-        });
-        Ok(Box::pin(frames.ready_chunks(64).map(drop)))
+        let pieces = self.stream(path).await?;
+        Ok(Box::pin(pieces.ready_chunks(64).map(drop)))
     }
 
     async fn answer<T>(
@@ -321,6 +300,15 @@ impl Socket {
             detail: berth_driver_api::process::last_lines(detail.to_string().as_bytes(), 4),
         }
     }
+}
+
+/// The version in the head of every answer: `Server: Docker/26.1.5+dfsg1 (linux)`, `Api-Version: 1.45`. For the answer that
+/// is about versions an engine runs other programs, which costs an emulated guest seconds.
+fn in_headers(headers: &HeaderMap) -> Option<Version> {
+    let text = |name: &str| headers.get(name)?.to_str().ok();
+    let (_, version) = text("server")?.split_once('/')?;
+    let version = version.split(' ').next().filter(|word| !word.is_empty())?;
+    Some(Version::of(version, text("api-version")?))
 }
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;

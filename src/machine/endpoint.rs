@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use berth_driver_api::ready;
-use berth_provision::engine::Engine;
+use berth_provision::engine::{Engine, Version};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -95,21 +95,14 @@ pub async fn first_version(opened: &Opened) -> Result<String> {
         .ready(&opened.machine, ready::ENGINE)
         .await
         .map_err(Error::driver(&opened.record.name))?;
-    engine_answers(opened, ANSWER_DEADLINE).await?;
-    let failed = Error::provision(&opened.record.name);
-    let engine = Engine::over_unix(&opened.folder.engine_socket());
-    let version = match engine {
-        Ok(engine) => engine.version().await,
-        Err(error) => Err(error),
-    };
-    Ok(version.map_err(failed)?.engine)
+    Ok(engine_answers(opened, ANSWER_DEADLINE).await?.engine)
 }
 
-/// Waits until the engine answers on the machine's socket on this computer.
+/// Waits until the engine answers on the machine's socket on this computer, and tells its version.
 ///
 /// # Errors
 /// [`Error::Timeout`].
-pub async fn engine_answers(opened: &Opened, deadline: Duration) -> Result<()> {
+pub async fn engine_answers(opened: &Opened, deadline: Duration) -> Result<Version> {
     let until = tokio::time::Instant::now() + deadline;
     let mut pause = Duration::from_millis(50);
     let socket = opened.folder.engine_socket();
@@ -117,12 +110,12 @@ pub async fn engine_answers(opened: &Opened, deadline: Duration) -> Result<()> {
         let asked = async {
             Engine::over_unix(&socket)
                 .map_err(Error::provision(&opened.record.name))?
-                .ping()
+                .version()
                 .await
                 .map_err(Error::provision(&opened.record.name))
         };
         match tokio::time::timeout_at(until, asked).await {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(version)) => return Ok(version),
             Ok(Err(error)) if tokio::time::Instant::now() + pause >= until => return Err(error),
             Ok(Err(_)) => {}
             Err(_) => {

@@ -1,11 +1,12 @@
-//! The one SSH connection of a supervisor, made again when it is lost.
+//! The one SSH connection of a supervisor, made again when it is lost: at once, or where there is a quicker way to the
+//! engine, when somebody asks for it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use berth_driver_api::footprint;
 use berth_provision::ssh::Session;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::status::Board;
 use crate::machine::Opened;
@@ -17,22 +18,35 @@ const ATTEMPT: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Link {
     current: watch::Receiver<Option<Session>>,
+    asked: Arc<Notify>,
 }
 
 impl Link {
-    /// Keeps a connection to the machine up for as long as the returned future runs. The machine may get another name.
+    /// Keeps a connection to the machine up for as long as the returned future runs, from when it is asked for if it
+    /// `waits`. The machine may get another name.
     pub fn new(
         opened: watch::Receiver<Arc<Opened>>,
         board: Arc<Board>,
+        waits: bool,
     ) -> (Self, impl Future<Output = ()>) {
         let (sender, current) = watch::channel(None);
+        let asked = Arc::new(Notify::new());
+        let link = Link {
+            current,
+            asked: asked.clone(),
+        };
         let keep = async move {
             // Supervisors are started when the guest has said that its SSH server listens.
             let mut listens = true;
+            let mut wait = waits;
             loop {
+                if wait {
+                    asked.notified().await;
+                }
                 let now = opened.borrow().clone();
                 let connected = connect(&now, listens).await;
                 listens = false;
+                wait = waits && connected.is_ok();
                 match connected {
                     Ok(session) => {
                         tracing::info!("connected");
@@ -54,16 +68,23 @@ impl Link {
                 }
             }
         };
-        (Link { current }, keep)
+        (link, keep)
     }
 
     /// The connection, waited for if it is down.
     pub async fn session(&mut self) -> Option<Session> {
+        self.asked.notify_one();
         let current = self.current.wait_for(Option::is_some).await.ok()?;
         current.clone()
     }
 
-    /// Returns when `session` is no longer the connection.
+    /// Returns when a connection that stands, or comes to stand, is lost.
+    pub async fn breaks(mut self) {
+        let _ = self.current.wait_for(Option::is_some).await;
+        self.lost().await;
+    }
+
+    /// Returns when there is no connection.
     pub async fn lost(&mut self) {
         // The sender lives as long as the supervisor: an error is its end.
         let _ = self.current.wait_for(Option::is_none).await;

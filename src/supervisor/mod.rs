@@ -1,7 +1,8 @@
-//! The small process beside each local VM: it holds one SSH connection to the machine, forwards the engine's socket,
-//! the TLS endpoint and the containers' published ports through it, serves the folders of this computer that the
+//! The small process beside each local VM: it holds one SSH connection to the machine, or a channel past it,
+//! forwards the engine's socket, the TLS endpoint and the containers' published ports through that, serves the folders of this computer that the
 //! machine sees, and leaves with the VM.
 
+mod channel;
 mod forward;
 mod link;
 mod mounts;

@@ -3,22 +3,28 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use berth_provision::engine::{Engine, Published};
-use berth_provision::ssh::Session;
 use futures_util::{Stream, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::AbortHandle;
 
+use super::channel::Channels;
 use super::link::Link;
 use super::status::{Board, PortRow};
 use super::udp::Relay;
+use crate::channel::{self, Place};
 
 /// Docker 20.10 tells of a container's end before its list shows it, and of nothing after that: the list is looked at
 /// again this much after the last event.
 const AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
+
+/// How long what carries datagrams waits for the connection that it goes through.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One forward: where it listens here and where it leads there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,50 +45,68 @@ impl Drop for Forward {
     }
 }
 
+/// What connections into the machine go by.
+#[derive(Clone)]
+struct Ways {
+    link: Link,
+    channels: Channels,
+}
+
+impl Ways {
+    /// A stream to the port, if there is a channel and somebody listens there.
+    async fn past_ssh(&self, key: &Key) -> Option<channel::Stream> {
+        let channel = self.channels.now()?;
+        let published = SocketAddrV4::new(Ipv4Addr::LOCALHOST, key.there);
+        let mut places = [Some(published), None];
+        if let Some(SocketAddr::V4(container)) = key.container {
+            places[1] = Some(container);
+        }
+        for place in places.into_iter().flatten() {
+            if let Ok(stream) = channel.connect(Place::Tcp(place)).await {
+                return Some(stream);
+            }
+        }
+        None
+    }
+}
+
 /// The forwards, as the containers were when they were last looked at.
 struct Forwards {
-    link: Link,
+    ways: Ways,
     open: BTreeMap<Key, Forward>,
     /// What carries datagrams through the connection that stands, if any are.
     relay: Option<Arc<Relay>>,
 }
 
-/// Follows the engine's events and keeps the forwards as the containers are, for as long as it is polled.
-pub async fn follow(mut link: Link, socket: String, board: Arc<Board>) {
+/// Follows the engine's events, at its `socket` on this computer, and keeps the forwards as the containers are, for as
+/// long as it is polled.
+pub async fn follow(socket: &Path, link: Link, channels: Channels, board: Arc<Board>) {
     let mut forwards = Forwards {
-        link: link.clone(),
+        ways: Ways { link, channels },
         open: BTreeMap::new(),
         relay: None,
     };
-    while let Some(session) = link.session().await {
-        forwards.forget_datagrams();
-        let mut lost = link.clone();
-        tokio::select! {
-            () = lost.lost() => {}
-            result = watch(&session, &socket, &mut forwards, &board) => {
-                if let Err(error) = result {
-                    tracing::debug!(%error, "the engine's events ended");
-                }
-                // The engine restarts, or is not there yet: nothing tells when it is.
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
+    loop {
+        if let Err(error) = watch(socket, &mut forwards, &board).await {
+            tracing::debug!(%error, "the engine's events ended");
         }
+        // The engine restarts, or is not there yet: nothing tells when it is.
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
 async fn watch(
-    session: &Session,
-    socket: &str,
+    socket: &Path,
     forwards: &mut Forwards,
     board: &Board,
 ) -> Result<(), berth_provision::Error> {
-    let engine = Engine::over_ssh(session, socket)?;
+    let engine = Engine::over_unix(socket)?;
     // Subscribed before the first look, so that no change falls between the two.
     let mut events = engine.events().await?;
     let mut again: &[Duration] = &[];
     loop {
         let wanted = engine.published().await?;
-        board.ports(forwards.become_those(session, &wanted).await);
+        board.ports(forwards.become_those(&wanted).await);
         let event = tokio::select! {
             event = next(&mut events, again) => event,
             () = forwards.datagrams_end() => {
@@ -122,11 +146,7 @@ async fn next<T>(events: &mut (impl Stream<Item = T> + Unpin), again: &[Duration
 
 impl Forwards {
     /// Opens what is new, closes what is gone, and tells how each port fares.
-    async fn become_those(
-        &mut self,
-        session: &Session,
-        wanted: &[Published],
-    ) -> BTreeMap<Key, PortRow> {
+    async fn become_those(&mut self, wanted: &[Published]) -> BTreeMap<Key, PortRow> {
         let wanted: BTreeMap<Key, &Published> =
             wanted.iter().map(|port| (key(port), port)).collect();
         self.open.retain(|key, _| wanted.contains_key(key));
@@ -134,7 +154,7 @@ impl Forwards {
         for (key, port) in wanted {
             let error = match self.open.contains_key(&key) {
                 true => None,
-                false => self.open(session, &key, port).await.err(),
+                false => self.open(&key, port).await.err(),
             };
             if let Some(error) = &error {
                 tracing::warn!(port = %key.here, error, "a published port is not forwarded");
@@ -154,12 +174,12 @@ impl Forwards {
         rows
     }
 
-    async fn open(&mut self, session: &Session, key: &Key, port: &Published) -> Result<(), String> {
+    async fn open(&mut self, key: &Key, port: &Published) -> Result<(), String> {
         let taken = |error: io::Error| format!("{} is taken: {error}", key.here);
         let task = match key.protocol {
             "tcp" => {
                 let listener = TcpListener::bind(key.here).await.map_err(taken)?;
-                tokio::spawn(serve(listener, self.link.clone(), key.clone()))
+                tokio::spawn(serve(listener, self.ways.clone(), key.clone()))
             }
             "udp" => {
                 let there = datagrams_go_to(port)?;
@@ -167,7 +187,9 @@ impl Forwards {
                 let relay = match &self.relay {
                     Some(relay) => relay.clone(),
                     None => {
-                        let relay = Arc::new(Relay::open(session).await?);
+                        let session = tokio::time::timeout(PATIENCE, self.ways.link.session());
+                        let session = session.await.ok().flatten().ok_or("no connection")?;
+                        let relay = Arc::new(Relay::open(&session).await?);
                         self.relay.insert(relay).clone()
                     }
                 };
@@ -226,13 +248,13 @@ fn key(port: &Published) -> Key {
     }
 }
 
-async fn serve(listener: TcpListener, link: Link, key: Key) {
+async fn serve(listener: TcpListener, ways: Ways, key: Key) {
     loop {
         match listener.accept().await {
             Ok((client, _)) => {
-                let (link, key) = (link.clone(), key.clone());
+                let (ways, key) = (ways.clone(), key.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = forward(client, link, &key).await {
+                    if let Err(error) = forward(client, ways, &key).await {
                         tracing::debug!(port = key.there, %error, "a forwarded connection ended");
                     }
                 });
@@ -244,11 +266,14 @@ async fn serve(listener: TcpListener, link: Link, key: Key) {
 
 async fn forward(
     mut client: TcpStream,
-    mut link: Link,
+    mut ways: Ways,
     key: &Key,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     client.set_nodelay(true)?;
-    let session = link.session().await.ok_or("the machine is gone")?;
+    if let Some(mut inside) = ways.past_ssh(key).await {
+        return copy(&mut client, &mut inside).await;
+    }
+    let session = ways.link.session().await.ok_or("the machine is gone")?;
     let mut inside = match (
         session.open_tcp("127.0.0.1", key.there).await,
         key.container,
@@ -259,7 +284,14 @@ async fn forward(
         }
         (opened, _) => opened?,
     };
-    tokio::io::copy_bidirectional_with_sizes(&mut client, &mut inside, 16 << 10, 16 << 10).await?;
+    copy(&mut client, &mut inside).await
+}
+
+async fn copy(
+    client: &mut TcpStream,
+    inside: &mut (impl AsyncRead + AsyncWrite + Unpin),
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    tokio::io::copy_bidirectional_with_sizes(client, inside, 16 << 10, 16 << 10).await?;
     Ok(())
 }
 

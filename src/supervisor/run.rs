@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::channel::Channels;
 use super::forward::Forwarder;
 use super::link::Link;
 use super::status::Board;
@@ -41,12 +42,15 @@ pub async fn run(berth: &Berth, name: &str) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).map_err(store::Error::io("SIGTERM"))?;
     let board = Arc::new(Board::new(&opened.folder.supervisor_status()));
     let (renamed, current) = watch::channel(opened.clone());
-    let (link, keep) = Link::new(current.clone(), board.clone());
+    // A handshake costs a guest that has just been thawed more than all that its engine is asked for.
+    let waits = opened.driver.channel(&opened.machine).is_some();
+    let (link, keep) = Link::new(current.clone(), board.clone(), waits);
+    let (channels, keep_channel) = Channels::new(opened.clone(), link.clone(), board.clone()).await;
     let serve_engine = async {
         let Some((engine, listener)) = endpoint else {
             return std::future::pending().await;
         };
-        let forwarder = Forwarder::new(link.clone(), engine.clone());
+        let forwarder = Forwarder::new(link.clone(), channels.clone(), engine);
         let tls = name::with(current.clone(), |now| {
             let (forwarder, board) = (forwarder.clone(), board.clone());
             async move { tls::follow(berth, &now, forwarder, board).await }
@@ -54,7 +58,7 @@ pub async fn run(berth: &Berth, name: &str) -> Result<()> {
         tokio::select! {
             () = socket::serve(listener, forwarder.clone()) => {}
             () = tls => {}
-            () = forward_ports(&opened, link.clone(), engine, board.clone()) => {}
+            () = forward_ports(&opened, link.clone(), channels, board.clone()) => {}
         }
     };
     let time_is_over = name::with(
@@ -73,6 +77,7 @@ pub async fn run(berth: &Berth, name: &str) -> Result<()> {
         },
         _ = terminate.recv() => tracing::info!("told to end"),
         () = keep => {}
+        () = keep_channel => {}
         () = serve_engine => {}
         () = time_is_over => tracing::info!("the machine's time is over"),
         () = mounts => {}
@@ -95,9 +100,9 @@ async fn time_is_over(opened: &Opened) {
 
 /// Containers' ports are forwarded from machines that berth made. A host that it adopted has an address of its own, at
 /// which they are reached already.
-async fn forward_ports(opened: &Opened, link: Link, engine: String, board: Arc<Board>) {
+async fn forward_ports(opened: &Opened, link: Link, channels: Channels, board: Arc<Board>) {
     match opened.driver.info().capabilities.images {
-        true => ports::follow(link, engine, board).await,
+        true => ports::follow(&opened.folder.engine_socket(), link, channels, board).await,
         false => std::future::pending().await,
     }
 }

@@ -182,6 +182,17 @@ pub trait Driver: Send + Sync {
         Err(self.never("freeze machines"))
     }
 
+    /// The unix socket on this computer whose one connection leads to the guest's port [`crate::CHANNEL_PORT`], if the
+    /// machine that runs has that. Nobody else reaches either end.
+    fn channel(&self, _machine: &Machine) -> Option<PathBuf> {
+        None
+    }
+
+    /// Whether a program in the guest holds that port open.
+    async fn channel_listens(&self, _machine: &Machine) -> Result<bool> {
+        Ok(false)
+    }
+
     /// The file that the guest's serial console is written to; capability `console`.
     fn console(&self, _machine: &Machine) -> Option<PathBuf> {
         None

@@ -41,3 +41,6 @@ pub use machine::{BootImage, DiskFormat, DriverKernel, Machine, Share, Spec, mac
 pub use progress::{Progress, Silent};
 pub use snapshot::Snapshot;
 pub use thaw::{Place, Rest};
+
+/// The virtio port by which streams go to a program in the guest; see [`Driver::channel`].
+pub const CHANNEL_PORT: &str = "dev.berth.channel.0";

@@ -26,8 +26,10 @@ pub(crate) mod fds {
     pub(crate) const NETWORK: i32 = 13;
     /// Listening socket of the program that waits in a frozen guest.
     pub(crate) const RENEW: i32 = 14;
+    /// Listening socket of the port for streams.
+    pub(crate) const CHANNEL: i32 = 15;
     /// Connected sockets of the folders' servers: this one and those after it.
-    pub(crate) const SHARES: i32 = 15;
+    pub(crate) const SHARES: i32 = 16;
 }
 
 /// A value of QEMU's `first,key=value,…` syntax. Commas in values are doubled, as QEMU wants them.
@@ -129,6 +131,8 @@ pub(crate) struct CommandLine<'a> {
     pub(crate) credentials: &'a [(String, PathBuf)],
     pub(crate) console: &'a Path,
     pub(crate) ready: &'a Path,
+    /// Whether it has the port for streams: what an older berth has frozen goes on without.
+    pub(crate) channel: bool,
     /// Whether the guest begins anew, with nothing said yet.
     pub(crate) boots: bool,
     pub(crate) pid_file: &'a Path,

@@ -19,10 +19,11 @@ use command_fds::CommandFdExt;
 use crate::boot::BootKind;
 use crate::command_line::{Boot, CommandLine, Memory, Netdev, fds};
 use crate::credentials::carrier;
+use crate::hardware::Hardware;
 use crate::lines::CallError;
 use crate::names::{
-    AGENT_SOCKET, CONSOLE, LOG, OLD_CONSOLE, PID_FILE, QMP_SOCKET, READY, RENEW_SOCKET,
-    WATCH_SOCKET,
+    AGENT_SOCKET, CHANNEL_SOCKET, CONSOLE, LOG, OLD_CONSOLE, PID_FILE, QMP_SOCKET, READY,
+    RENEW_SOCKET, WATCH_SOCKET,
 };
 use crate::options::Network;
 use crate::qmp::Monitor;
@@ -57,9 +58,9 @@ pub(crate) enum Begin<'a> {
     /// The guest's boot.
     Boot,
     /// Memory that it is given when its monitor answers.
-    Memory { machine_type: &'a str },
+    Memory { was: &'a Hardware },
     /// A snapshot in the machine's disk, by its name there.
-    Snapshot { tag: &'a str, machine_type: &'a str },
+    Snapshot { tag: &'a str, was: &'a Hardware },
     /// The guest's boot, when its monitor says so, with its memory in a file that others will map; off any network.
     Template { memory: &'a Path },
     /// What its monitor is given of a machine that was frozen, with what that has in its file as its memory.
@@ -67,13 +68,11 @@ pub(crate) enum Begin<'a> {
 }
 
 impl Begin<'_> {
-    /// The machine type that has to be another start's.
-    fn machine_type(&self) -> Option<&str> {
+    /// The hardware that has to be another start's.
+    fn hardware(&self) -> Option<&Hardware> {
         match self {
             Begin::Boot | Begin::Template { .. } | Begin::Clone { .. } => None,
-            Begin::Memory { machine_type } | Begin::Snapshot { machine_type, .. } => {
-                Some(machine_type)
-            }
+            Begin::Memory { was } | Begin::Snapshot { was, .. } => Some(was),
         }
     }
 
@@ -211,7 +210,13 @@ async fn launch(
         (WATCH_SOCKET, fds::WATCH),
         (AGENT_SOCKET, fds::AGENT),
         (RENEW_SOCKET, fds::RENEW),
+        (CHANNEL_SOCKET, fds::CHANNEL),
     ] {
+        if name == CHANNEL_SOCKET && !has_channel(begin) {
+            // Whoever looks for it must not find what a dead QEMU left.
+            files::remove(&machine.socket(name))?;
+            continue;
+        }
         handed_over.push(network::mapping(listen(&machine.socket(name))?, fd));
     }
     if record.network == Network::Passt && !matches!(begin, Begin::Template { .. }) {
@@ -257,6 +262,10 @@ async fn launch(
             detail: words,
         },
     }))
+}
+
+fn has_channel(begin: &Begin<'_>) -> bool {
+    begin.hardware().is_none_or(|was| was.channel)
 }
 
 /// The QEMU program for guests of `arch`.
@@ -305,7 +314,9 @@ fn arguments(
         name: &machine.name,
         arch: &image.arch,
         accelerator: record.accelerator,
-        machine_type: begin.machine_type().unwrap_or(&record.machine_type),
+        machine_type: begin
+            .hardware()
+            .map_or(&record.machine_type, |was| &was.machine_type),
         cpu: &record.cpu,
         cpus: machine.spec.cpus,
         memory: machine.spec.memory,
@@ -319,6 +330,7 @@ fn arguments(
         credentials: &credentials::list(machine)?,
         console: &machine.file(CONSOLE),
         ready: &machine.file(READY),
+        channel: has_channel(begin),
         boots: matches!(begin, Begin::Boot | Begin::Template { .. }),
         pid_file: &machine.file(PID_FILE),
     }

@@ -3,8 +3,8 @@
 //! What a machine consists of, in its folder: `qemu.toml` (what was decided when it was made), `disk.qcow2` (an
 //! overlay of the image), `credentials/`, `efivars.fd` if firmware boots it, `console.log`, and of its last QEMU
 //! `qemu.pid`, `qemu.log`, `ready` (what the guest says when it is up) and, with shared folders, `shares.log`; of a
-//! suspended one `memory` and `memory.toml`, and `snapshot-NAME.toml` for each snapshot with memory. In its socket folder: `qmp`, `watch` and
-//! `agent`. Outside, the lease of its SSH port.
+//! suspended one `memory` and `memory.toml`, and `snapshot-NAME.toml` for each snapshot with memory. In its socket folder: `qmp`, `watch`,
+//! `agent`, `renew` and `channel`. Outside, the lease of its SSH port.
 //!
 //! QEMU outlives the berth that started it. Whether it lives is told by its lock on the pid file, so no berth has to
 //! stay, and one that comes later can watch, stop or kill it.
@@ -21,6 +21,7 @@ mod device_state;
 mod disk;
 mod firmware;
 mod frozen;
+mod hardware;
 mod launch;
 mod lines;
 mod names;
@@ -174,6 +175,7 @@ fn remove_traces(machine: &Machine) -> Result<()> {
         names::WATCH_SOCKET,
         names::AGENT_SOCKET,
         names::RENEW_SOCKET,
+        names::CHANNEL_SOCKET,
         names::MIGRATION_SOCKET,
     ] {
         files::remove(&machine.socket(socket))?;
@@ -349,6 +351,16 @@ impl Driver for Qemu {
         self.prepare(machine, settings, credentials, progress)
             .await?;
         frozen::thaw(machine, from, words, progress).await
+    }
+
+    fn channel(&self, machine: &Machine) -> Option<PathBuf> {
+        Some(machine.socket(names::CHANNEL_SOCKET)).filter(|socket| socket.exists())
+    }
+
+    async fn channel_listens(&self, machine: &Machine) -> Result<bool> {
+        let mut monitor = launch::connect(machine).await?;
+        let listens = power::guest_listens(&mut monitor, names::CHANNEL_PORT).await;
+        listens.map_err(|error| Error::failed("asking for the guest's ports", error))
     }
 
     fn console(&self, machine: &Machine) -> Option<PathBuf> {

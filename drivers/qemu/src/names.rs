@@ -12,9 +12,14 @@ pub(crate) const MEMORY: &str = "memory";
 pub(crate) const SHARED_MEMORY: &str = "shared-memory";
 pub(crate) const DEVICES: &str = "devices";
 
+/// What QEMU calls the host's ends of ports.
+pub(crate) const AGENT_PORT: &str = "agent";
+pub(crate) const CHANNEL_PORT: &str = "channel";
+
 /// Names in the machine's socket folder.
 pub(crate) const QMP_SOCKET: &str = "qmp";
 pub(crate) const WATCH_SOCKET: &str = "watch";
 pub(crate) const AGENT_SOCKET: &str = "agent";
 pub(crate) const RENEW_SOCKET: &str = "renew";
+pub(crate) const CHANNEL_SOCKET: &str = "channel";
 pub(crate) const MIGRATION_SOCKET: &str = "migrate";

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::agent::Agent;
 use crate::lines::CallError;
-use crate::names::{AGENT_SOCKET, LOG, PID_FILE, QMP_SOCKET, WATCH_SOCKET};
+use crate::names::{AGENT_PORT, AGENT_SOCKET, LOG, PID_FILE, QMP_SOCKET, WATCH_SOCKET};
 use crate::qmp::{Event, Monitor};
 use crate::suspend;
 
@@ -56,7 +56,7 @@ async fn ask_to_shut_down(machine: &Machine) -> Result<(), CallError> {
         }
         _ => {}
     }
-    if agent_listens(&mut monitor).await? {
+    if guest_listens(&mut monitor, AGENT_PORT).await? {
         // Others may ask for the machine's state meanwhile.
         drop(monitor);
         match agent_shutdown(machine).await {
@@ -68,10 +68,10 @@ async fn ask_to_shut_down(machine: &Machine) -> Result<(), CallError> {
     monitor.call(qmp::system_powerdown {}).await.map(drop)
 }
 
-/// Whether the guest has its agent's channel open.
-pub(crate) async fn agent_listens(monitor: &mut Monitor) -> Result<bool, CallError> {
+/// Whether the guest has a port of its own open.
+pub(crate) async fn guest_listens(monitor: &mut Monitor, port: &str) -> Result<bool, CallError> {
     let devices = monitor.call(qmp::query_chardev {}).await?;
-    let open = |device: &qmp::ChardevInfo| device.label == "agent" && device.frontend_open;
+    let open = |device: &qmp::ChardevInfo| device.label == port && device.frontend_open;
     Ok(devices.iter().any(open))
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::boot::BootKind;
+use crate::hardware::Hardware;
 use crate::launch::{self, Begin};
 use crate::lines::CallError;
 use crate::names::{PID_FILE, QMP_SOCKET, READY};
@@ -34,8 +35,8 @@ const DISK: &str = "disk0";
 /// What a snapshot's memory needs around it: `snapshot-NAME.toml`.
 #[derive(Debug, Serialize, Deserialize)]
 struct Around {
-    /// QEMU's machine type with its version.
-    machine_type: String,
+    #[serde(flatten)]
+    hardware: Hardware,
     /// What the guest had said by then.
     said: String,
 }
@@ -101,7 +102,7 @@ pub(crate) async fn take(machine: &Machine, name: &str, progress: &dyn Progress)
     suspend::must_be_movable(&mut monitor, doing).await?;
     progress.phase("Writing disk and memory");
     let around = Around {
-        machine_type: suspend::machine_type(&mut monitor).await?,
+        hardware: Hardware::of(&mut monitor).await?,
         said: std::fs::read_to_string(machine.file(READY)).unwrap_or_default(),
     };
     let text = toml::to_string(&around).map_err(|error| Error::failed(doing, error))?;
@@ -141,7 +142,7 @@ pub(crate) async fn restore(machine: &Machine, name: &str, progress: &dyn Progre
     let tag = tag(name);
     let begin = Begin::Snapshot {
         tag: &tag,
-        machine_type: &around.machine_type,
+        was: &around.hardware,
     };
     launch::power_on(machine, &begin, progress).await?;
     clock::set(machine, progress).await;

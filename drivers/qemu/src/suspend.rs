@@ -14,11 +14,12 @@ use berth_driver_api::{Error, Machine, Progress, Result, State, files};
 use qapi::qmp::{self, MigrationCapability, MigrationStatus, RunState};
 use serde::{Deserialize, Serialize};
 
+use crate::hardware::Hardware;
 use crate::launch::{self, Begin};
 use crate::lines::CallError;
 use crate::names::{LOG, MEMORY, PID_FILE};
 use crate::qmp::Monitor;
-use crate::{clock, power, state};
+use crate::{clock, hardware, power, state};
 
 /// As fast as the disk takes it, in bytes a second; QEMU's default is a network's pace.
 const BANDWIDTH: u64 = 1 << 40;
@@ -26,8 +27,8 @@ const BANDWIDTH: u64 = 1 << 40;
 /// What the memory needs around it: `memory.toml`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Frozen {
-    /// QEMU's machine type with its version, since the plain name means another one after an upgrade of QEMU.
-    machine_type: String,
+    #[serde(flatten)]
+    hardware: Hardware,
     /// What another version of berth wrote.
     #[serde(flatten)]
     others: toml::Table,
@@ -109,8 +110,7 @@ fn not_running(state: State) -> Error {
 /// Refuses a machine with something in it that cannot be kept in a file.
 pub(crate) async fn must_be_movable(monitor: &mut Monitor, doing: &str) -> Result<()> {
     let asking = |error: CallError| Error::failed(doing, error);
-    let path = "/machine/peripheral".to_owned();
-    let devices = monitor.call(qmp::qom_list { path }).await.map_err(asking)?;
+    let devices = hardware::devices(monitor).await.map_err(asking)?;
     // Its server's state would be lost: what the guest has open in the folder is known there only.
     if devices.iter().any(|device| device.type_.contains("-fs-")) {
         let reason = "folders of this computer are in it by virtiofs, whose state cannot be kept; `berth mount rm` \
@@ -137,7 +137,7 @@ async fn freeze(machine: &Machine, monitor: &mut Monitor) -> Result<()> {
         go_on(monitor).await.map_err(call)?;
     }
     monitor.call(qmp::stop {}).await.map_err(call)?;
-    let machine_type = machine_type(monitor).await?;
+    let hardware = Hardware::of(monitor).await?;
     let new = files::unfinished(&memory(machine));
     files::remove(&new)?;
     let file = OpenOptions::new()
@@ -168,7 +168,7 @@ async fn freeze(machine: &Machine, monitor: &mut Monitor) -> Result<()> {
     moved(monitor).await?;
     file.sync_all().map_err(Error::io(&new))?;
     let around = Frozen {
-        machine_type,
+        hardware,
         others: toml::Table::new(),
     };
     around.save(machine)?;
@@ -184,7 +184,7 @@ pub(crate) async fn thaw(
     // One that was about to end when berth was, or that did not get its memory.
     power::end(machine).await?;
     let begin = Begin::Memory {
-        machine_type: &frozen.machine_type,
+        was: &frozen.hardware,
     };
     launch::power_on(machine, &begin, progress).await?;
     if let Err(error) = load(machine).await {
@@ -269,18 +269,4 @@ pub(crate) async fn go_on(monitor: &mut Monitor) -> Result<(), CallError> {
         pause = (pause * 2).min(Duration::from_millis(200));
     }
     monitor.call(qmp::cont {}).await.map(drop)
-}
-
-/// The machine type that QEMU runs, with its version: `pc-q35-10.0`.
-pub(crate) async fn machine_type(monitor: &mut Monitor) -> Result<String> {
-    let asked = qmp::qom_get {
-        path: "/machine".into(),
-        property: "type".into(),
-    };
-    let told = monitor.call(asked).await;
-    let told = told.map_err(|error| Error::failed("asking for QEMU's machine type", error))?;
-    told.as_str()
-        .and_then(|name| name.strip_suffix("-machine"))
-        .map(str::to_owned)
-        .ok_or_else(|| Error::failed("asking for QEMU's machine type", "it has no name"))
 }

@@ -7,7 +7,7 @@
 use futures_util::{Stream, stream};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::{Method, Request, Response, header};
+use hyper::{HeaderMap, Method, Request, Response, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Duration, timeout};
@@ -26,6 +26,16 @@ impl Engine {
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         let body = self.request(Method::GET, path, None::<&()>, ANSWER).await?;
         self.read(&body)
+    }
+
+    /// The head of the engine's answer to `GET path`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Engine`] if it does not answer, or refuses in its own words.
+    pub(super) async fn head(&self, path: &str) -> Result<HeaderMap> {
+        let begun = self.begin(Method::GET, path, None::<&()>, ANSWER_LIMIT);
+        let response = timeout(ANSWER, begun).await.map_err(|_| self.late())??;
+        Ok(response.into_parts().0.headers)
     }
 
     /// What the engine answers to `POST path` with `body` as JSON.

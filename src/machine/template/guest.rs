@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{Error, Result};
+use crate::channel;
 use crate::machine::identity;
 use crate::store::{self, MachineFolder};
 
@@ -25,7 +26,8 @@ pub(super) fn settle() -> String {
         format!("cat >/run/berth/{name} <<'END OF FILE'\n{text}END OF FILE\n")
     };
     let files = file("engine-id.pl", ENGINE_ID) + &file("renew.pl", RENEW);
-    format!("mkdir -p /run/berth\n{files}{SETTLE}")
+    let channel = channel::start_script();
+    format!("mkdir -p /run/berth\n{files}{SETTLE}{channel}")
 }
 
 /// Who a thawed guest is to be.

@@ -1,8 +1,9 @@
 //! A machine's devices, each with an id and a place on the bus of its own.
 
-use berth_driver_api::{Result, mac, thaw};
+use berth_driver_api::{CHANNEL_PORT, Result, mac, thaw};
 
 use super::{Arguments, Carrier, CommandLine, Netdev, Values, fds, text};
+use crate::names;
 
 /// The place of the first shared folder on the bus.
 const FIRST_SHARE: u8 = 8;
@@ -142,7 +143,7 @@ impl CommandLine<'_> {
             );
         }
         args.device(Values::of("virtio-serial-pci").set("id", "serial0"), 5);
-        args.add("-chardev", listening("agent", fds::AGENT));
+        args.add("-chardev", listening(names::AGENT_PORT, fds::AGENT));
         args.add("-chardev", listening("renew", fds::RENEW));
         // Without `append` the file is emptied when QEMU starts.
         let ready = Values::of("file")
@@ -155,11 +156,16 @@ impl CommandLine<'_> {
                 false => ready.set("append", "on"),
             },
         );
-        for (number, chardev, name) in [
-            (1, "agent", "org.qemu.guest_agent.0"),
+        let mut ports = vec![
+            (1, names::AGENT_PORT, "org.qemu.guest_agent.0"),
             (2, "ready", "dev.berth.ready.0"),
             (3, "renew", thaw::PORT),
-        ] {
+        ];
+        if self.channel {
+            args.add("-chardev", listening(names::CHANNEL_PORT, fds::CHANNEL));
+            ports.push((4, names::CHANNEL_PORT, CHANNEL_PORT));
+        }
+        for (number, chardev, name) in ports {
             args.add(
                 "-device",
                 Values::of("virtserialport")

@@ -22,6 +22,7 @@ fn machine<'a>(boot: Boot<'a>, credentials: &'a [(String, PathBuf)]) -> CommandL
         credentials,
         console: Path::new("/m/console.log"),
         ready: Path::new("/m/ready"),
+        channel: true,
         boots: true,
         pid_file: Path::new("/m/qemu.pid"),
     }
@@ -85,9 +86,11 @@ file.driver=file,file.filename=/m/a,,b/disk.qcow2,file.discard=unmap,file.aio=th
 -chardev socket,id=agent,fd=12,server=on,wait=off
 -chardev socket,id=renew,fd=14,server=on,wait=off
 -chardev file,id=ready,path=/m/ready
+-chardev socket,id=channel,fd=15,server=on,wait=off
 -device virtserialport,id=agent0,bus=serial0.0,nr=1,chardev=agent,name=org.qemu.guest_agent.0
 -device virtserialport,id=ready0,bus=serial0.0,nr=2,chardev=ready,name=dev.berth.ready.0
 -device virtserialport,id=renew0,bus=serial0.0,nr=3,chardev=renew,name=dev.berth.renew.0
+-device virtserialport,id=channel0,bus=serial0.0,nr=4,chardev=channel,name=dev.berth.channel.0
 -smbios type=11,path=/m/credentials/ssh.authorized_keys.root";
     assert_eq!(lines(&machine(direct(), &credentials)), expected);
 }
@@ -170,9 +173,9 @@ fn shared_folders_have_memory_that_is_shared_and_places_of_their_own() {
     let lines = lines(&machine);
     for line in [
         "-object memory-backend-memfd,share=on,id=mem0,size=1048576k",
-        "-chardev socket,id=share0,fd=15",
+        "-chardev socket,id=share0,fd=16",
         "-device vhost-user-fs-pci,id=fs0,chardev=share0,tag=berth-one,bus=pcie.0,addr=0x8",
-        "-chardev socket,id=share1,fd=16",
+        "-chardev socket,id=share1,fd=17",
         "-device vhost-user-fs-pci,id=fs1,chardev=share1,tag=berth-two,bus=pcie.0,addr=0x9",
     ] {
         assert!(lines.lines().any(|found| found == line), "{line}: {lines}");
