@@ -24,6 +24,11 @@ for folder in etc lib cache log; do
     case $folder in etc) at=/etc/libvirt;; *) at=/var/$folder/libvirt;; esac
     mount --bind $folder $at
 done
+# Debian's libvirt looks for a user and a group that a package makes which also starts its daemons on this computer.
+for file in passwd group; do cp /etc/$file $file; done
+echo 'libvirt-qemu:x:64055:64055::/:/usr/sbin/nologin' >> passwd
+echo 'libvirt-qemu:x:64055:' >> group
+for file in passwd group; do mount --bind $file /etc/$file; done
 echo 'user = "nobody"
 group = "nogroup"' > etc/qemu.conf
 echo 'auth_unix_rw = "none"' > etc/libvirtd.conf

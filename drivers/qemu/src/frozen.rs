@@ -10,6 +10,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
+use berth_driver_api::process::Newborn;
 use berth_driver_api::record::KeptRecord;
 use berth_driver_api::running::Running;
 use berth_driver_api::thaw::Words;
@@ -112,16 +113,21 @@ pub(crate) async fn freeze(
         .mode(0o600)
         .open(&memory)
         .map_err(Error::io(&memory))?;
-    file.set_len(memory_in_kib(machine.spec.memory) << 10)
-        .map_err(Error::io(&memory))?;
+    let size = memory_in_kib(machine.spec.memory) << 10;
+    file.set_len(size).map_err(Error::io(&memory))?;
     progress.phase("Booting");
-    let processes = start_with(machine, &Begin::Template { memory: &memory }, progress).await?;
-    let mut monitor = launch::connect(machine).await?;
-    let failed = |error| Error::failed("starting the machine", error);
-    link(&mut monitor, false).await.map_err(failed)?;
-    monitor.call(qmp::cont {}).await.map_err(failed)?;
-    drop(monitor);
-    ready::wait_for(machine, word).await?;
+    let mut processes = boot(machine, &memory, progress).await?;
+    if let Err(error) = ready::wait_for(machine, word).await {
+        // As for every VM that dies while it boots: QEMU has faults that strike once in many boots (its issue 1921).
+        progress.note(&format!("{error}; it is started once more"));
+        drop(processes);
+        power::kill(machine).await?;
+        file.set_len(0)
+            .and_then(|()| file.set_len(size))
+            .map_err(Error::io(&memory))?;
+        processes = boot(machine, &memory, progress).await?;
+        ready::wait_for(machine, word).await?;
+    }
 
     progress.phase("Settling the guest");
     // A port that nobody holds on the host's side has nothing to wait for.
@@ -148,6 +154,16 @@ pub(crate) async fn freeze(
         seal(&file)?;
     }
     Ok(())
+}
+
+/// Has a machine boot off any network, with its memory in a file.
+async fn boot(machine: &Machine, memory: &Path, progress: &dyn Progress) -> Result<Vec<Newborn>> {
+    let processes = start_with(machine, &Begin::Template { memory }, progress).await?;
+    let mut monitor = launch::connect(machine).await?;
+    let failed = |error| Error::failed("starting the machine", error);
+    link(&mut monitor, false).await.map_err(failed)?;
+    monitor.call(qmp::cont {}).await.map_err(failed)?;
+    Ok(processes)
 }
 
 /// Makes a complete file durable, and read-only. Not the memory's: older QEMUs open what they map privately for writing.
