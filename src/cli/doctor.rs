@@ -42,7 +42,7 @@ pub struct Args {
 pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode> {
     let mut checks = examine(berth, &args.driver, None).await?;
     for _ in 0..if args.fix { ROUNDS } else { 0 } {
-        let lacking = missing(&checks, false);
+        let lacking = missing(&checks, Verdict::Good);
         if lacking.is_empty() {
             break;
         }
@@ -55,7 +55,7 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
         print(&checks)?;
     }
     let bad = checks.iter().any(|check| check.verdict == Verdict::Bad);
-    if bad && !args.fix && !missing(&checks, true).is_empty() {
+    if bad && !args.fix && !missing(&checks, Verdict::Bad).is_empty() {
         eprintln!("hint: `berth doctor --fix` installs what is missing");
     }
     Ok(ExitCode::from(u8::from(bad)))
@@ -76,7 +76,7 @@ pub async fn make_ready(
         progress.phase("Checking this computer");
         checks = examine(berth, driver, Some(request)).await?;
         // A docker client is wanted here too: `up` promises that it works afterwards.
-        let lacking = missing(&checks, false);
+        let lacking = missing(&checks, Verdict::Poor);
         if lacking.is_empty() || rounds == ROUNDS {
             break;
         }

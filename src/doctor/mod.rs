@@ -24,8 +24,8 @@ pub struct Check {
     pub missing: Vec<String>,
 }
 
-/// How good a thing is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// How good a thing is, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// As it should be.
@@ -93,13 +93,10 @@ pub async fn examine(berth: &Berth, driver: &str, request: Option<&Request>) -> 
     Ok(checks)
 }
 
-/// The programs that the checks found missing, each once.
-pub fn missing(checks: &[Check], only_bad: bool) -> Vec<String> {
+/// The programs that the checks found missing, each once: those whose absence is at least as bad as `verdict`.
+pub fn missing(checks: &[Check], verdict: Verdict) -> Vec<String> {
     let mut missing = Vec::new();
-    for check in checks
-        .iter()
-        .filter(|check| !only_bad || check.verdict == Verdict::Bad)
-    {
+    for check in checks.iter().filter(|check| check.verdict >= verdict) {
         for tool in &check.missing {
             if !missing.contains(tool) {
                 missing.push(tool.clone());

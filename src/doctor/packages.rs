@@ -31,6 +31,19 @@ const PACKAGES: &[(&str, [&str; 4])] = &[
         "qemu-img",
         ["qemu-utils", "qemu-img", "qemu-img", "qemu-img"],
     ),
+    (
+        "uefi-firmware-x86_64",
+        ["ovmf", "edk2-ovmf", "edk2-ovmf", "qemu-ovmf-x86_64"],
+    ),
+    (
+        "uefi-firmware-aarch64",
+        [
+            "qemu-efi-aarch64",
+            "edk2-aarch64",
+            "edk2-aarch64",
+            "qemu-uefi-aarch64",
+        ],
+    ),
     ("mmdebstrap", ["mmdebstrap", "mmdebstrap", "", ""]),
     (
         "sfdisk",

@@ -135,11 +135,7 @@ pub(super) fn found_folder(
     store::remove_folder(&draft)?;
     create_private_folder(&draft.join("vm"))?;
     let drafted = (|| {
-        let text = toml::to_string(record).map_err(|error| store::Error::Damaged {
-            path: folder.record(),
-            reason: error.to_string(),
-        })?;
-        store::write_private(&draft.join("machine.toml"), text.as_bytes())?;
+        store::write_toml(&draft.join("machine.toml"), record)?;
         let origin = format!("{} {}\n", record.driver, record.id);
         store::write_private(&draft.join("origin"), origin.as_bytes())?;
         more(&draft)?;

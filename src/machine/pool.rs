@@ -161,11 +161,7 @@ impl Pool {
         let folder = folder(home, &self.name);
         let path = folder.join(FILE);
         store::create_private_folder(&folder)?;
-        let text = toml::to_string(self).map_err(|error| store::Error::Damaged {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
-        Ok(store::write_private(&path, text.as_bytes())?)
+        Ok(store::write_toml(&path, self)?)
     }
 
     /// What is asked for when a machine is made for the pool.

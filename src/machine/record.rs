@@ -319,11 +319,7 @@ impl Record {
     /// As [`Record::write`].
     pub(super) fn write_in(&self, folder: &MachineFolder) -> Result<()> {
         let path = folder.record();
-        let text = toml::to_string(self).map_err(|error| store::Error::Damaged {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
-        Ok(store::write_private(&path, text.as_bytes())?)
+        Ok(store::write_toml(&path, self)?)
     }
 }
 

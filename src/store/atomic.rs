@@ -5,6 +5,8 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
+use serde::Serialize;
+
 use super::{Error, Result};
 
 /// Replaces `path` with `content`: temporary file in the same folder, fsync, rename, fsync of the folder.
@@ -31,6 +33,18 @@ pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> Result<()> {
 /// As [`write_atomically`].
 pub fn write_private(path: &Path, content: &[u8]) -> Result<()> {
     write_atomically(path, content, 0o600)
+}
+
+/// [`write_private`] of a value as TOML.
+///
+/// # Errors
+/// As [`write_atomically`], and [`Error::Damaged`] if the value has no form in TOML.
+pub fn write_toml(path: &Path, value: &impl Serialize) -> Result<()> {
+    let text = toml::to_string(value).map_err(|error| Error::Damaged {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })?;
+    write_private(path, text.as_bytes())
 }
 
 /// Makes a folder and its parents, mode 0700 from birth. One that exists is left as it is.

@@ -12,7 +12,7 @@ mod migrate;
 mod watch;
 
 pub use atomic::{
-    create_private_folder, remove_file, remove_folder, write_atomically, write_private,
+    create_private_folder, remove_file, remove_folder, write_atomically, write_private, write_toml,
 };
 pub use error::{Error, Result};
 pub use home::{Home, MachineFolder, sockets_of};

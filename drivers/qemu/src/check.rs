@@ -6,7 +6,7 @@ use berth_driver_api::{Error, Execution, Finding, Info, Machine, Probe, Result, 
 
 use crate::accel::{self, Accelerator};
 use crate::boot::BootKind;
-use crate::launch::{no_firmware, program};
+use crate::launch::{FIRMWARE, no_firmware, program};
 use crate::options::{Network, Settings};
 use crate::{firmware, network, shares};
 
@@ -139,13 +139,16 @@ pub(crate) async fn computer(cache: &Path) -> Probe {
         Some(path) => findings.push(Finding::good("qemu-img", path.display().to_string())),
     }
     usable &= program.is_some() && process::find("qemu-img").is_some();
-    findings.push(Finding::good(
-        "firmware",
-        match firmware::find(arch) {
-            Some(firmware) => firmware.code.display().to_string(),
-            None => "no UEFI firmware; only needed for -o boot=efi".into(),
+    findings.push(match firmware::find(arch) {
+        Some(firmware) => Finding::good("firmware", firmware.code.display().to_string()),
+        None => Finding {
+            missing_tools: vec![format!("{FIRMWARE}-{arch}")],
+            ..Finding::good(
+                "firmware",
+                "no UEFI firmware; only needed for images with a boot loader of their own, and -o boot=efi",
+            )
         },
-    ));
+    });
     if cfg!(target_os = "linux") {
         findings.push(Finding::good(
             "virtiofsd",

@@ -337,13 +337,15 @@ fn arguments(
     .arguments()
 }
 
-/// The error where `-o boot=efi` cannot be met.
+/// The error where an image has a boot loader of its own, or `-o boot=efi` was said, and nothing runs that.
 pub(crate) fn no_firmware(arch: &str) -> Error {
-    Error::failed(
-        format!("finding UEFI firmware for {arch}"),
-        "none without Secure Boot is installed (Debian's packages: ovmf, qemu-efi-aarch64)",
-    )
+    Error::ToolMissing {
+        tool: format!("{FIRMWARE}-{arch}"),
+    }
 }
+
+/// What UEFI firmware without Secure Boot is called where it is missing, before the architecture's name.
+pub(crate) const FIRMWARE: &str = "uefi-firmware";
 
 /// Listens, in place of what a dead QEMU left.
 fn listen(socket: &Path) -> Result<UnixListener> {

@@ -99,11 +99,7 @@ impl Swarm {
     /// If it cannot be written; the old one is then still there.
     pub fn write(&self, berth: &Berth) -> Result<()> {
         let path = file(berth, &self.name);
-        let text = toml::to_string(self).map_err(|error| store::Error::Damaged {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
-        Ok(store::write_private(&path, text.as_bytes())?)
+        Ok(store::write_toml(&path, self)?)
     }
 
     /// Forgets the swarm: its context and its file.

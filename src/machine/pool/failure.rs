@@ -42,11 +42,7 @@ impl Failure {
             error: error.to_owned(),
         };
         let path = folder(home, pool).join(FILE);
-        let text = toml::to_string(&failure).map_err(|error| store::Error::Damaged {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
-        store::write_private(&path, text.as_bytes())?;
+        store::write_toml(&path, &failure)?;
         Ok(failure)
     }
 

@@ -57,17 +57,13 @@ impl Failure {
             error: error.to_string(),
         };
         let path = home.templates().join(format!("{FAILED}{}", key.id()));
-        let text = toml::to_string(&failure).map_err(|error| store::Error::Damaged {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
         store::create_private_folder(&home.templates())?;
-        Ok(store::write_private(&path, text.as_bytes())?)
+        Ok(store::write_toml(&path, &failure)?)
     }
 
     /// Forgets why the template was not made. What stays is told of once more, and no harm.
     pub(super) fn forget(home: &Home, id: &str) {
-        let _ = fs::remove_file(home.templates().join(format!("{FAILED}{id}")));
+        let _ = store::remove_file(&home.templates().join(format!("{FAILED}{id}")));
     }
 }
 

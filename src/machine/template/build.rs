@@ -133,7 +133,7 @@ async fn make(
     let image = berth.stored_image(&key.image)?;
     let draft = draft(&berth.home, &id);
     create_private_folder(&draft)?;
-    write_key(&draft.join(KEY), &key)?;
+    store::write_toml(&draft.join(KEY), &key)?;
     let machine = frozen_machine(berth, &id, machine);
     create_private_folder(&machine.sockets)?;
     let word = match &image.engine {
@@ -167,14 +167,6 @@ fn engine(engine: &berth_images::Engine) -> String {
         Some(version) => format!("{} {version}", engine.kind),
         None => engine.kind.clone(),
     }
-}
-
-fn write_key(path: &std::path::Path, key: &Key) -> Result<()> {
-    let text = toml::to_string(key).map_err(|error| store::Error::Damaged {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })?;
-    Ok(store::write_private(path, text.as_bytes())?)
 }
 
 /// The machine that is frozen: like the one that is planned, in the template's draft.

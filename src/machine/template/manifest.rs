@@ -92,11 +92,7 @@ impl Manifest {
         };
         manifest.see(folder)?;
         let path = folder.join(FILE);
-        let text = toml::to_string(&manifest).map_err(|error| store::Error::Damaged {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
-        Ok(store::write_private(&path, text.as_bytes())?)
+        Ok(store::write_toml(&path, &manifest)?)
     }
 
     /// The manifest in `folder`; `None` if there is none.
