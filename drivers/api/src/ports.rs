@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use crate::{Error, Result};
+use crate::{Error, Machine, Progress, Result};
 
 /// The ports that machines get their SSH address from, unless `BERTH_PORTS=FIRST-LAST` says otherwise.
 /// Systems give connections that go out ports from 32768 (Linux, `ip_local_port_range`) or 49152 (macOS, RFC 6335) on:
@@ -21,6 +21,27 @@ pub const DEFAULT_RANGE: (u16, u16) = (28000, 31999);
 
 /// The environment variable that changes the range.
 pub const RANGE_VARIABLE: &str = "BERTH_PORTS";
+
+/// How often a machine that is started gets another port.
+pub const MOST_EXCHANGES: usize = 5;
+
+/// Another port for a machine that found a stranger on `taken`, which is said.
+///
+/// # Errors
+/// As [`Ports::exchange`].
+pub fn exchange_taken(machine: &Machine, taken: u16, progress: &dyn Progress) -> Result<u16> {
+    let port = Ports::open(&machine.ports)?.exchange(machine.id)?;
+    progress.note(&format!(
+        "another program listens on port {taken}: SSH is on port {port} now"
+    ));
+    Ok(port)
+}
+
+/// The error of a machine that found strangers on its ports [`MOST_EXCHANGES`] times.
+pub fn always_taken(doing: &str) -> Error {
+    let times = format!("other programs took the machine's port {MOST_EXCHANGES} times in a row");
+    Error::failed(doing, times)
+}
 
 /// The leases in one folder.
 pub struct Ports {

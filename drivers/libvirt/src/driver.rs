@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use berth_driver_api::ports::Ports;
+use berth_driver_api::ports::{self, Ports};
 use berth_driver_api::record::KeptRecord;
 use berth_driver_api::{
-    Address, Credential, Driver, Error, Found, Info, Machine, Probe, Progress, Result, Snapshot,
-    State, check_options, credentials, files,
+    Address, Credential, Driver, Found, Info, Machine, Probe, Progress, Result, Snapshot, State,
+    check_options, credentials, files,
 };
 
 use crate::domain::Kind;
@@ -22,9 +22,6 @@ use crate::ready;
 use crate::record::Record;
 use crate::storage::Storage;
 use crate::{check, clock, found, making, network, options, saved, snapshots};
-
-/// How often a port that a stranger took is exchanged.
-const MOST_PORTS: usize = 5;
 
 /// The driver `libvirt`. Its calls need tokio's runtime of several threads.
 pub struct Libvirt {
@@ -63,7 +60,7 @@ async fn on_free_port(
     progress: &dyn Progress,
     attempt: impl Fn(&Record) -> Result<Begun, Failure>,
 ) -> Result<()> {
-    for _ in 0..MOST_PORTS {
+    for _ in 0..ports::MOST_EXCHANGES {
         match attempt(record) {
             Ok(Begun::Anew) => return Ok(()),
             Ok(Begun::Resumed) => {
@@ -75,20 +72,13 @@ async fn on_free_port(
             Err(Failure::Other(error)) => return Err(error),
             Err(Failure::PortTaken) => {
                 let taken = record.port.unwrap_or_default();
-                let port = Ports::open(&machine.ports)?.exchange(machine.id)?;
-                record.port = Some(port);
+                record.port = Some(ports::exchange_taken(machine, taken, progress)?);
                 record.save(machine)?;
                 making::define(hypervisor, machine, record, progress).await?;
-                progress.note(&format!(
-                    "another program listens on port {taken}: SSH is on port {port} now"
-                ));
             }
         }
     }
-    Err(Error::failed(
-        "starting the machine",
-        format!("other programs took its port {MOST_PORTS} times in a row"),
-    ))
+    Err(ports::always_taken("starting the machine"))
 }
 
 #[async_trait]

@@ -9,11 +9,12 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use berth_driver_api::ports::Ports;
 use berth_driver_api::process::Newborn;
 use berth_driver_api::record::KeptRecord;
 use berth_driver_api::running::Running;
-use berth_driver_api::{Error, Machine, Progress, Result, State, credentials, files, process};
+use berth_driver_api::{
+    Error, Machine, Progress, Result, State, credentials, files, ports, process,
+};
 use command_fds::CommandFdExt;
 
 use crate::boot::BootKind;
@@ -33,9 +34,6 @@ use crate::{clock, disk, firmware, network, shares, state};
 
 /// A console log that is longer than this when the machine starts is put aside.
 const LONG_CONSOLE: u64 = 16 << 20;
-
-/// How often a port that a stranger took is exchanged.
-const MOST_PORTS: usize = 5;
 
 /// From a program's start to its monitor's greeting, on a busy computer.
 const GREETING: Duration = Duration::from_secs(30);
@@ -127,25 +125,18 @@ pub(crate) async fn start_with(
         &machine.file(OLD_CONSOLE),
         LONG_CONSOLE,
     )?;
-    for _ in 0..MOST_PORTS {
+    for _ in 0..ports::MOST_EXCHANGES {
         match launch(machine, &record, begin, progress).await {
             Ok(processes) => return Ok(processes),
             Err(Failure::Other(error)) => return Err(error),
             Err(Failure::PortTaken) => {
                 let taken = record.port.unwrap_or_default();
-                let port = Ports::open(&machine.ports)?.exchange(machine.id)?;
-                record.port = Some(port);
+                record.port = Some(ports::exchange_taken(machine, taken, progress)?);
                 record.save(machine)?;
-                progress.note(&format!(
-                    "another program listens on port {taken}: SSH is on port {port} now"
-                ));
             }
         }
     }
-    Err(Error::failed(
-        "starting QEMU",
-        format!("other programs took the machine's port {MOST_PORTS} times in a row"),
-    ))
+    Err(ports::always_taken("starting QEMU"))
 }
 
 /// Has a machine go on that is up. False if its QEMU was just ending, as one does whose start was given up.

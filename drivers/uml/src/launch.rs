@@ -8,7 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 use std::time::Duration;
 
-use berth_driver_api::ports::Ports;
+use berth_driver_api::ports;
 use berth_driver_api::process::Newborn;
 use berth_driver_api::record::KeptRecord;
 use berth_driver_api::running::{self, Running};
@@ -30,9 +30,6 @@ use crate::{cpu, disk, initrd, leash, ready};
 
 /// A console log that is longer than this when the machine starts is put aside.
 const LONG_CONSOLE: u64 = 16 << 20;
-
-/// How often a port that a stranger took is exchanged.
-const MOST_PORTS: usize = 5;
 
 /// From the kernel's start to its console's listening, on a busy computer.
 const LISTENS: Duration = Duration::from_secs(30);
@@ -228,25 +225,17 @@ async fn connect(
     ends: Ends,
     progress: &dyn Progress,
 ) -> Result<Record> {
-    for _ in 0..MOST_PORTS {
+    for _ in 0..ports::MOST_EXCHANGES {
         match helper::start(machine, record.port, &ends).await {
             Ok(()) => return Ok(record),
             Err(helper::Failure::Other(error)) => return Err(error),
             Err(helper::Failure::PortTaken) => {
-                let taken = record.port;
-                record.port = Ports::open(&machine.ports)?.exchange(machine.id)?;
+                record.port = ports::exchange_taken(machine, record.port, progress)?;
                 record.save(machine)?;
-                progress.note(&format!(
-                    "another program listens on port {taken}: SSH is on port {} now",
-                    record.port
-                ));
             }
         }
     }
-    Err(Error::failed(
-        "starting the network helper",
-        format!("other programs took the machine's port {MOST_PORTS} times in a row"),
-    ))
+    Err(ports::always_taken("starting the network helper"))
 }
 
 fn arguments(

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
-use berth_driver_api::ports::Ports;
+use berth_driver_api::ports;
 use berth_driver_api::record::KeptRecord;
 use berth_driver_api::{Error, Machine, Progress, Result, State};
 use tokio::time::{Instant, sleep, timeout};
@@ -90,16 +90,11 @@ async fn free_port(tool: &VBoxManage, machine: &Machine, progress: &dyn Progress
     if TcpListener::bind((Ipv4Addr::LOCALHOST, record.port)).is_ok() {
         return Ok(());
     }
-    let taken = record.port;
-    record.port = Ports::open(&machine.ports)?.exchange(machine.id)?;
+    record.port = ports::exchange_taken(machine, record.port, progress)?;
     record.save(machine)?;
     for arguments in arguments::move_port(machine.id, record.port, tool.version) {
         tool.run(&arguments).await?;
     }
-    progress.note(&format!(
-        "another program listens on port {taken}: SSH is on port {} now",
-        record.port
-    ));
     Ok(())
 }
 
