@@ -115,16 +115,11 @@ async fn begin(berth: &Berth, request: &Request, record: &Record) -> Result<bool
         return Ok(false);
     }
     let policy = Policy::read(&berth.home)?;
-    let wanted = match policy.when {
-        When::Never | When::Always => false,
-        When::Background => true,
-        When::Auto => {
-            let found = choice::look(&berth.drivers, &record.driver).await?;
-            matches!(found.execution, Execution::Hardware | Execution::Native)
-        }
-    };
+    if matches!(policy.when, When::Never | When::Always) {
+        return Ok(false);
+    }
     // Its memory is a file of that size, and its disk comes on top.
-    if !wanted || policy.space < record.memory || !has_room(&berth.home, record.memory) {
+    if policy.space < record.memory || !has_room(&berth.home, record.memory) {
         return Ok(false);
     }
     let silent = berth_driver_api::Silent;
@@ -136,6 +131,12 @@ async fn begin(berth: &Berth, request: &Request, record: &Record) -> Result<bool
     let lock = berth.home.templates().join(format!(".lock-{id}"));
     if failed || folder(&berth.home, &id).exists() || store::holder(&lock).is_some() {
         return Ok(false);
+    }
+    if policy.when == When::Auto {
+        let found = choice::look(&berth.drivers, &record.driver).await?;
+        if !matches!(found.execution, Execution::Hardware | Execution::Native) {
+            return Ok(false);
+        }
     }
     spawn(berth, request, record)?;
     Ok(true)
