@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
 use yamux::{Config, Connection, Mode};
@@ -24,15 +24,14 @@ const START: &str = include_str!("start.sh");
 /// What the program says first: that it is there, and how what follows is to be understood.
 const GREETING: &str = "berth channel 1";
 
-/// How long the guest may take to say whether a place in it is there; an emulated one on a busy computer is slow.
-const ANSWER: Duration = Duration::from_secs(5);
-
 /// More streams than descriptors for them; yamux ends a connection with too many.
 const MOST: usize = 4096;
 
 /// A connection to the program in a guest, which ends when this is dropped.
 pub struct Channel {
     wanted: mpsc::Sender<oneshot::Sender<yamux::Stream>>,
+    /// How many streams the guest has not answered yet.
+    unanswered: watch::Sender<usize>,
     task: AbortHandle,
 }
 
@@ -89,11 +88,12 @@ impl Channel {
         let (wanted, asked) = mpsc::channel(1);
         Ok(Channel {
             wanted,
+            unanswered: watch::Sender::new(0),
             task: tokio::spawn(carry(connection, asked)).abort_handle(),
         })
     }
 
-    /// Opens a stream.
+    /// Opens a stream. A guest that is held for a while answers when it goes on.
     ///
     /// # Errors
     /// [`io::ErrorKind::ConnectionRefused`] if nobody listens there; after any other the channel has ended.
@@ -102,29 +102,44 @@ impl Channel {
             Place::Unix(path) => format!("unix {path}\n"),
             Place::Tcp(address) => format!("tcp {} {}\n", address.port(), address.ip()),
         };
-        let answered = async {
-            let lost = || io::Error::from(io::ErrorKind::NotConnected);
-            let (sender, given) = oneshot::channel();
-            self.wanted.send(sender).await.map_err(|_| lost())?;
-            let mut stream = given.await.map_err(|_| lost())?.compat();
-            stream.write_all(line.as_bytes()).await?;
-            let answer = stream.read_u8().await?;
-            Ok((stream, answer))
-        };
-        // A guest that was reset does not hang up.
-        let late = |_| Err(io::ErrorKind::TimedOut.into());
-        match tokio::time::timeout(ANSWER, answered)
-            .await
-            .unwrap_or_else(late)
-        {
+        match self.ask(&line).await {
             Ok((stream, b'+')) => Ok(stream),
             Ok(_) => Err(io::ErrorKind::ConnectionRefused.into()),
             Err(error) => {
-                self.task.abort();
+                self.end();
                 self.ended().await;
                 Err(error)
             }
         }
+    }
+
+    async fn ask(&self, line: &str) -> io::Result<(Stream, u8)> {
+        let _unanswered = Unanswered::new(&self.unanswered);
+        let lost = || io::Error::from(io::ErrorKind::NotConnected);
+        let (sender, given) = oneshot::channel();
+        self.wanted.send(sender).await.map_err(|_| lost())?;
+        let mut stream = given.await.map_err(|_| lost())?.compat();
+        stream.write_all(line.as_bytes()).await?;
+        let answer = stream.read_u8().await?;
+        Ok((stream, answer))
+    }
+
+    /// Returns when the guest has not answered for `time`, though it was asked.
+    pub async fn is_silent(&self, time: Duration) {
+        let mut unanswered = self.unanswered.subscribe();
+        loop {
+            // The sender is this channel's: it does not end before that.
+            drop(unanswered.wait_for(|count| *count > 0).await);
+            let answered = unanswered.wait_for(|count| *count == 0);
+            if tokio::time::timeout(time, answered).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Ends it.
+    pub fn end(&self) {
+        self.task.abort();
     }
 
     /// Whether it has ended.
@@ -135,6 +150,22 @@ impl Channel {
     /// Returns when the channel has ended.
     pub async fn ended(&self) {
         self.wanted.closed().await;
+    }
+}
+
+/// Counts one until it is dropped, as where whoever asked has left.
+struct Unanswered<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Unanswered<'a> {
+    fn new(count: &'a watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Unanswered(count)
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 

@@ -135,6 +135,28 @@ async fn the_program_says_that_it_ends_and_leaves_with_the_channel() {
 }
 
 #[tokio::test]
+async fn a_guest_that_is_held_is_told_from_one_that_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (channel, program) = channel().await;
+    let pid = nix::unistd::Pid::from_raw(program.id().unwrap().try_into().unwrap());
+    let path = echo(folder.path());
+    let soon = Duration::from_millis(100);
+    let silent = tokio::time::timeout(soon * 5, channel.is_silent(soon));
+    assert!(silent.await.is_err(), "nobody has asked");
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    let asking = asks(&channel, &path, b"hello");
+    tokio::pin!(asking);
+    tokio::select! {
+        () = channel.is_silent(soon) => {}
+        _ = &mut asking => panic!("it was held"),
+    }
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).unwrap();
+    assert_eq!(asking.await, b"hello");
+    let silent = tokio::time::timeout(soon * 5, channel.is_silent(soon));
+    assert!(silent.await.is_err(), "it has answered");
+}
+
+#[tokio::test]
 async fn what_does_not_greet_is_no_channel() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("port");

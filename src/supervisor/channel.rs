@@ -15,7 +15,10 @@ use crate::machine::Opened;
 /// How long a guest in which the program waits may take to greet; an emulated one on a busy computer is slow.
 const GREETING: Duration = Duration::from_secs(5);
 
-/// The same for a program that was started just now.
+/// A guest that takes longer to answer is looked at.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// How long a program that was started just now may take to greet.
 const STARTED: Duration = Duration::from_secs(60);
 
 /// Hands out the channel that stands.
@@ -69,7 +72,9 @@ impl Channels {
                             () = channel.ended() => {}
                             // The guest boots anew.
                             () = link.clone().breaks() => {}
+                            () = closed(&opened, &channel) => {}
                         }
+                        channel.end();
                         tracing::info!("the channel has ended");
                     }
                     Err(error) => tracing::info!(%error, "no channel"),
@@ -107,6 +112,18 @@ impl Channels {
         // The sender lives as long as the supervisor: an error is its end.
         drop(self.current.wait_for(told).await);
         self.now()
+    }
+}
+
+/// Returns when the guest does not answer because it has closed its end: one that was reset does not hang up.
+async fn closed(opened: &Opened, channel: &Channel) {
+    loop {
+        channel.is_silent(SILENCE).await;
+        let listens = opened.driver.channel_listens(&opened.machine).await;
+        // A hypervisor that does not answer either is busy with the guest, which it holds meanwhile.
+        if let Ok(false) = listens {
+            return;
+        }
     }
 }
 
