@@ -76,7 +76,7 @@ fn systems_that_run_already_are_adopted() {
         maker.inside("with", "cat /etc/docker/daemon.json").text(),
         settings
     );
-    maker.docker("--context with run --rm bb true").ok();
+    maker.docker("--context with run --rm bbox true").ok();
     maker.finish();
 }
 
@@ -124,9 +124,9 @@ fn an_engine_is_kept(maker: &Host, adopter: &Host) {
     );
     adopter.berth("use far1").ok();
     build_busybox(adopter);
-    adopter.docker("run --rm bb true").ok();
+    adopter.docker("run --rm bbox true").ok();
     adopter.berth("certs enable far1").ok();
-    let over_tls = "eval \"$($BERTH env far1 --tls)\"; docker run --rm bb echo over tls";
+    let over_tls = "eval \"$($BERTH env far1 --tls)\"; docker run --rm bbox echo over tls";
     assert_eq!(adopter.shell(over_tls).text(), "over tls");
     assert_eq!(maker.inside("with", ENGINE).text(), before);
 }
@@ -136,7 +136,7 @@ fn rebooting_it_brings_all_of_it_back(adopter: &Host) {
     let restarted = adopter.berth("restart far1").deadline(BOOT).ok();
     println!("restarted in {:.1?}", restarted.took);
     assert_ne!(adopter.inside("far1", BOOT_ID).text(), before);
-    adopter.docker("--context far1 run --rm bb true").ok();
+    adopter.docker("--context far1 run --rm bbox true").ok();
 }
 
 /// The guest's port is reached over SSH here, as it would be over a network elsewhere.
@@ -156,10 +156,10 @@ fn its_engine_ends_tls_itself(adopter: &Host) {
     vm::eventually("the tunnel is open", vm::ANSWER, || {
         std::net::TcpStream::connect(("127.0.0.1", 24_376)).ok()
     });
-    adopter.docker("--context far1 run --rm bb true").ok();
+    adopter.docker("--context far1 run --rm bbox true").ok();
     let over_tls =
         |line: &str| adopter.shell(&format!("eval \"$($BERTH env far1 --tls)\"; {line}"));
-    over_tls("test $DOCKER_HOST = tcp://localhost:24376; docker run --rm bb true").ok();
+    over_tls("test $DOCKER_HOST = tcp://localhost:24376; docker run --rm bbox true").ok();
 
     // Nobody else gets in: not without a certificate, and not with that of another machine.
     over_tls(
@@ -183,7 +183,7 @@ fn its_engine_ends_tls_itself(adopter: &Host) {
     // It ends with what it reads.
     drop(tunnel.stdin.take());
     tunnel.wait().unwrap();
-    adopter.docker("--context far1 run --rm bb true").ok();
+    adopter.docker("--context far1 run --rm bbox true").ok();
     adopter
         .berth("certs enable far1 --by-engine --address 0.0.0.0:24376")
         .deadline(BOOT)

@@ -40,7 +40,7 @@ fn a_machine_is_mended(driver: &'static str) {
     host.berth("use vm1").ok();
     build_busybox(&host);
     host.docker(&format!(
-        "run --detach --restart always --name web --publish {PORT}:80 bb httpd -f -p 80 -h /www"
+        "run --detach --restart always --name web --publish {PORT}:80 bbox httpd -f -p 80 -h /www"
     ))
     .ok();
     web_answers();

@@ -140,11 +140,11 @@ fn both_sides_write_and_see_the_same(host: &Host) {
 
 fn containers_see_it(host: &Host) {
     host.shell(
-        "mkdir bb && cp /bin/busybox bb/ && tar -C bb -c . | docker --context web1 import - bb",
+        "mkdir bbox && cp /bin/busybox bbox/ && tar -C bbox -c . | docker --context web1 import - bbox",
     )
     .ok();
     let run = |line: &str| {
-        let words = "--context web1 run --rm --volume /srv/work:/x bb /busybox sh -c";
+        let words = "--context web1 run --rm --volume /srv/work:/x bbox /busybox sh -c";
         host.docker(words).arg(line).deadline(BOOT)
     };
     let line = "/busybox cat /x/hello; echo made >/x/made";

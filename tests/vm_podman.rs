@@ -66,7 +66,7 @@ fn podmans_client(host: &Host) {
 
 fn dockers_client(host: &Host) {
     short_docker_list(host, "pod1", 18081);
-    host.docker("run --detach --name talker bb sh -c")
+    host.docker("run --detach --name talker bbox sh -c")
         .arg("echo told; exec sleep 1000")
         .ok();
     assert_eq!(

@@ -27,11 +27,11 @@ fn a_machine_is_frozen_kept_and_copied() {
         .ok();
     host.berth("use vm1").ok();
     build_busybox(&host);
-    host.docker("run --detach --name count bb sh -c")
+    host.docker("run --detach --name count bbox sh -c")
         .arg("i=0; while :; do i=$((i+1)); echo $i; sleep 0.5; done")
         .ok();
     host.docker(&format!(
-        "run --detach --name web --publish {PORT}:80 bb httpd -f -p 80 -h /www"
+        "run --detach --name web --publish {PORT}:80 bbox httpd -f -p 80 -h /www"
     ))
     .ok();
     answers();
@@ -147,7 +147,7 @@ fn what_runs_is_copied(host: &Host) {
     assert!(counted(host) > last, "the original ran on");
     are_two_machines(host, "vm1", "copy1");
     assert_eq!(host.inside("copy1", "cat /root/unwritten").text(), "mine");
-    let images = host.docker("--context copy1 images --quiet bb").text();
+    let images = host.docker("--context copy1 images --quiet bbox").text();
     assert!(!images.is_empty());
     host.berth("rm --yes copy1").deadline(ANSWER).ok();
 }

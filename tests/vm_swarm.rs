@@ -32,9 +32,9 @@ fn a_service_answers_while_managers_die_and_nodes_are_drained() {
         .ok();
     host.berth("use s1").ok();
     build_busybox(&host);
-    host.docker("save --output bb.tar bb").ok();
+    host.docker("save --output bbox.tar bbox").ok();
     for name in &MACHINES[1..] {
-        host.docker(&format!("--context {name} load --quiet --input bb.tar"))
+        host.docker(&format!("--context {name} load --quiet --input bbox.tar"))
             .ok();
     }
 
@@ -61,13 +61,13 @@ fn a_service_answers_while_managers_die_and_nodes_are_drained() {
     host.docker("network create --driver overlay --attachable shop")
         .ok();
     host.docker("service create --detach --no-resolve-image --name web --endpoint-mode dnsrr --network shop --replicas 4 --stop-grace-period 1s")
-        .args(["bb", "httpd", "-f", "-p", "80", "-h", "/www"])
+        .args(["bbox", "httpd", "-f", "-p", "80", "-h", "/www"])
         .ok();
     eventually("four replicas", ANSWER, || {
         (running(&host, "prod") == 4).then_some(())
     });
     // The client is beside the swarm's services, on a machine that stays.
-    host.docker("--context s4 run --detach --name client --network shop bb sh -c")
+    host.docker("--context s4 run --detach --name client --network shop bbox sh -c")
         .arg(CLIENT)
         .ok();
     let answered = || {

@@ -26,14 +26,15 @@ fn docker_reaches_an_engine_over_tls() {
     build_busybox(&host);
 
     // Everything that docker does with a connection: attached, hijacked, half-closed, streamed.
-    let echoed = over_tls("printf 'one\\ntwo\\n' | docker run --rm -i bb cat").text();
+    let echoed = over_tls("printf 'one\\ntwo\\n' | docker run --rm -i bbox cat").text();
     assert_eq!(echoed, "one\ntwo");
-    over_tls("docker run --rm bb sh -c 'exit 7'").exits(7);
-    let sum = "head -c 20000000 /dev/urandom >f; sha256sum <f; docker run --rm -i bb sha256sum <f";
+    over_tls("docker run --rm bbox sh -c 'exit 7'").exits(7);
+    let sum =
+        "head -c 20000000 /dev/urandom >f; sha256sum <f; docker run --rm -i bbox sha256sum <f";
     let sums = over_tls(sum).text();
     let (here, there) = sums.split_once('\n').unwrap();
     assert_eq!(here, there);
-    over_tls("docker save -o bb.tar bb; docker rmi bb; docker load -q -i bb.tar").ok();
+    over_tls("docker save -o bbox.tar bbox; docker rmi bbox; docker load -q -i bbox.tar").ok();
 
     // Without a certificate there is nothing to see.
     let refused = "docker -H \"$DOCKER_HOST\" --tls=false version";
@@ -42,9 +43,9 @@ fn docker_reaches_an_engine_over_tls() {
     ))
     .exits(1);
     host.berth("certs renew --ca --revoke").ok();
-    over_tls("docker run --rm bb true").ok();
+    over_tls("docker run --rm bbox true").ok();
     host.berth("restart web1").deadline(BOOT).ok();
-    over_tls("docker run --rm bb true").ok();
+    over_tls("docker run --rm bbox true").ok();
     host.finish();
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::{ANSWER, Host, eventually};
 
-/// Builds the image `bb` from nothing but Debian's static busybox. No registry is needed.
+/// Builds the image `bbox` from nothing but Debian's static busybox. No registry is needed. The name is no beginning of
+/// an image's id, which podman would take it for.
 pub fn build_busybox(host: &Host) {
     let folder = host.scratch().join("busybox");
     fs::create_dir_all(&folder).unwrap();
@@ -17,7 +18,7 @@ pub fn build_busybox(host: &Host) {
                       RUN [\"/bin/busybox\", \"sh\", \"-c\", \"/bin/busybox --install -s /bin && \
                       mkdir -p /www /data && echo built > /www/index.html\"]\nCMD [\"sh\"]\n";
     fs::write(folder.join("Dockerfile"), dockerfile).unwrap();
-    host.docker("build --tag bb busybox").ok();
+    host.docker("build --tag bbox busybox").ok();
 }
 
 /// The body of `GET /` on a port of this computer's loopback; none if nobody answers.
@@ -39,20 +40,20 @@ pub fn http_get(port: u16) -> Option<String> {
 pub fn short_docker_list(host: &Host, context: &str, port: u16) {
     let docker = |line: &str| host.docker(&format!("--context {context} {line}"));
     docker("version").ok();
-    host.shell("mkdir -p bb && cp /bin/busybox bb/").ok();
+    host.shell("mkdir -p bbox && cp /bin/busybox bbox/").ok();
     let dockerfile = "FROM scratch\nCOPY busybox /bin/busybox\n\
                       RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n";
-    fs::write(host.scratch().join("bb/Dockerfile"), dockerfile).unwrap();
-    docker("build --tag bb bb").ok();
-    docker("run --rm --volume kept:/data bb sh -c")
+    fs::write(host.scratch().join("bbox/Dockerfile"), dockerfile).unwrap();
+    docker("build --tag bbox bbox").ok();
+    docker("run --rm --volume kept:/data bbox sh -c")
         .arg("echo it > /data/note")
         .ok();
     assert_eq!(
-        docker("run --rm --volume kept:/data bb cat /data/note").text(),
+        docker("run --rm --volume kept:/data bbox cat /data/note").text(),
         "it"
     );
     docker(&format!(
-        "run --detach --name web --publish {port}:80 bb sh -c"
+        "run --detach --name web --publish {port}:80 bbox sh -c"
     ))
     .arg("mkdir /www; echo hello > /www/index.html; exec httpd -f -p 80 -h /www")
     .ok();
@@ -66,16 +67,16 @@ pub fn short_docker_list(host: &Host, context: &str, port: u16) {
     });
 }
 
-/// Two services of the image `bb` by the current context, of which one finds the other by its name.
+/// Two services of the image `bbox` by the current context, of which one finds the other by its name.
 pub fn compose(host: &Host) {
     // Debian's static busybox resolves names in nslookup only: its other applets need libraries of glibc's.
     let file = r#"
 services:
   web:
-    image: bb
+    image: bbox
     command: httpd -f -p 80 -h /www
   asker:
-    image: bb
+    image: bbox
     depends_on: [web]
     command: sh -c 'for i in 1 2 3 4 5 6 7 8 9; do wget -q -O - http://web/ && exit 0; sleep 1; done; exit 1'
 "#;

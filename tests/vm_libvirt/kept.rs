@@ -12,11 +12,11 @@ use crate::vm::{ANSWER, BOOT, eventually};
 /// The clock of a guest may be so wrong, with the time that the question takes under emulation (s).
 const WRONG: u64 = 5;
 
-/// Goes on with the machine `web`, which runs and has the image `bb`.
+/// Goes on with the machine `web`, which runs and has the image `bbox`.
 pub fn goes_on(session: &Session) {
     let user = |line: &str| session.user(line);
     user(
-        "docker --context web run --detach --name count bb \
+        "docker --context web run --detach --name count bbox \
          sh -c 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.5; done'",
     )
     .deadline(ANSWER)

@@ -45,7 +45,7 @@ fn a_machine_of_a_users_own_libvirt() {
     user("$BERTH use web").ok();
     build_busybox(&session.host);
     assert_eq!(
-        user("docker --context web run --rm bb echo hello").text(),
+        user("docker --context web run --rm bbox echo hello").text(),
         "hello"
     );
 
@@ -60,7 +60,7 @@ fn a_machine_of_a_users_own_libvirt() {
         (user("docker --context web version").run().code == 0).then_some(())
     });
     assert_eq!(
-        user("docker --context web run --rm bb echo hello").text(),
+        user("docker --context web run --rm bbox echo hello").text(),
         "hello"
     );
 
@@ -116,7 +116,7 @@ fn found_again(session: &Session) {
     assert_eq!(adopted.stdout.trim(), "web");
     assert_eq!(user("$BERTH ssh web -- cat /root/note").text(), "kept");
     assert_eq!(
-        user("docker --context web run --rm bb echo hello").text(),
+        user("docker --context web run --rm bbox echo hello").text(),
         "hello"
     );
     assert_ne!(user(known_hosts).text(), before);

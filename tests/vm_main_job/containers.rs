@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::vm::Host;
 
 pub fn lives(host: &Host) {
-    host.docker("run --detach --name life --hostname life bb sleep 100000")
+    host.docker("run --detach --name life --hostname life bbox sleep 100000")
         .ok();
     let state = || {
         host.docker("inspect --format {{.State.Status}} life")
@@ -27,7 +27,7 @@ pub fn lives(host: &Host) {
 }
 
 pub fn logs_follow(host: &Host) {
-    host.docker("run --detach --name chatter bb sh -c")
+    host.docker("run --detach --name chatter bbox sh -c")
         .arg("i=0; while [ $i -lt 8 ]; do echo line $i; i=$((i+1)); sleep 1; done")
         .ok();
     let begun = Instant::now();
@@ -45,7 +45,8 @@ pub fn logs_follow(host: &Host) {
 }
 
 pub fn stats(host: &Host) {
-    host.docker("run --detach --name busy bb sleep 100000").ok();
+    host.docker("run --detach --name busy bbox sleep 100000")
+        .ok();
     let line = host
         .docker("stats --no-stream --format {{.Name}}|{{.MemUsage}}|{{.PIDs}} busy")
         .text();

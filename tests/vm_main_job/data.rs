@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::vm::Host;
 
 pub fn docker_cp(host: &Host) {
-    host.docker("create --name box bb").ok();
+    host.docker("create --name box bbox").ok();
     std::fs::write(host.scratch().join("letter"), "dear container").unwrap();
     host.docker("cp letter box:/data/letter").ok();
     host.docker("cp box:/data/letter answer").ok();
@@ -18,7 +18,7 @@ pub fn docker_cp(host: &Host) {
 }
 
 pub fn save_and_load(host: &Host) {
-    host.docker("tag bb travelling:1").ok();
+    host.docker("tag bbox travelling:1").ok();
     let id = host
         .docker("image inspect --format {{.Id}} travelling:1")
         .text();
@@ -41,12 +41,12 @@ pub fn save_and_load(host: &Host) {
 }
 
 pub fn volume(host: &Host) {
-    host.docker("run --name writer --volume kept:/data bb sh -c")
+    host.docker("run --name writer --volume kept:/data bbox sh -c")
         .arg("echo it stays > /data/note")
         .ok();
     host.docker("rm writer").ok();
     assert_eq!(
-        host.docker("run --rm --volume kept:/data bb cat /data/note")
+        host.docker("run --rm --volume kept:/data bbox cat /data/note")
             .text(),
         "it stays"
     );

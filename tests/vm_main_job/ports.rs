@@ -27,7 +27,7 @@ fn answers(port: u16) {
 pub fn come_and_go(host: &Host) {
     let port = free_port();
     host.docker(&format!(
-        "run --detach --name web --publish {port}:80 bb httpd -f -p 80 -h /www"
+        "run --detach --name web --publish {port}:80 bbox httpd -f -p 80 -h /www"
     ))
     .ok();
     answers(port);
@@ -50,7 +50,7 @@ pub fn datagrams(host: &Host) {
     let server = "socket S, 2, 2, 0; bind S, pack 'S n x12', 2, 53; \
                   while ($who = recv S, $said, 99, 0) { send S, uc $said, 0, $who }";
     host.docker(&format!(
-        "run --detach --name dns --publish {port}:53/udp --volume /:/host:ro bb chroot /host perl -e"
+        "run --detach --name dns --publish {port}:53/udp --volume /:/host:ro bbox chroot /host perl -e"
     ))
     .arg(server)
     .ok();
@@ -75,7 +75,7 @@ pub fn taken(host: &Host) {
     let ours = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = ours.local_addr().unwrap().port();
     host.docker(&format!(
-        "run --detach --name late --publish {port}:80 bb httpd -f -p 80 -h /www"
+        "run --detach --name late --publish {port}:80 bbox httpd -f -p 80 -h /www"
     ))
     .ok();
     eventually("berth status tells that the port is taken", ANSWER, || {
@@ -88,7 +88,7 @@ pub fn taken(host: &Host) {
     // It was not fatal: other ports go on.
     let other = free_port();
     host.docker(&format!(
-        "run --detach --name fine --publish {other}:80 bb httpd -f -p 80 -h /www"
+        "run --detach --name fine --publish {other}:80 bbox httpd -f -p 80 -h /www"
     ))
     .ok();
     answers(other);
@@ -104,7 +104,7 @@ pub fn taken(host: &Host) {
 pub fn many_connections(host: &Host) {
     let port = free_port();
     host.docker(&format!(
-        "run --detach --name crowd --publish {port}:80 bb httpd -f -p 80 -h /www"
+        "run --detach --name crowd --publish {port}:80 bbox httpd -f -p 80 -h /www"
     ))
     .ok();
     answers(port);

@@ -3,7 +3,7 @@
 use crate::vm::{Host, Terminal};
 
 pub fn exec_on_a_terminal(host: &Host) {
-    host.docker("run --detach --name shell bb sleep 100000")
+    host.docker("run --detach --name shell bbox sleep 100000")
         .ok();
     let out = host
         .terminal("docker exec -it shell sh -c 'tty; stty size; test -t 0 && test -t 1 && echo a terminal; exit 5'")
@@ -28,7 +28,7 @@ pub fn exec_on_a_terminal(host: &Host) {
 
 pub fn half_close(host: &Host) {
     let out = host
-        .docker("run --interactive --rm bb cat")
+        .docker("run --interactive --rm bbox cat")
         .stdin("hi\n")
         .ok();
     assert_eq!(out.stdout, "hi\n");
@@ -39,12 +39,12 @@ pub fn half_close(host: &Host) {
     std::fs::write(host.scratch().join("many"), &many).unwrap();
     let here = host.shell("sha256sum < many").text();
     let there = host
-        .docker("run --interactive --rm bb sha256sum")
+        .docker("run --interactive --rm bbox sha256sum")
         .stdin(many)
         .text();
     assert_eq!(there, here);
     let both = host
-        .docker("run --rm bb sh -c")
+        .docker("run --rm bbox sh -c")
         .arg("echo to stdout; echo to stderr >&2; exit 3")
         .exits(3);
     assert_eq!(
@@ -55,7 +55,7 @@ pub fn half_close(host: &Host) {
 
 pub fn attach(host: &Host) {
     // Created with stdin attached, so that the end of the first client's input is the end of the container's.
-    host.docker("create --interactive --name reader bb sh -c")
+    host.docker("create --interactive --name reader bbox sh -c")
         .arg("while read line; do echo got $line; done; echo end")
         .ok();
     host.docker("start reader").ok();

@@ -143,11 +143,11 @@ fn machines(host: &Host) -> Vec<String> {
     println!("{} machines in {:.1?}", names.len(), begun.elapsed());
     host.berth("use").arg(names[0].clone()).ok();
     build_busybox(host);
-    host.docker("save --output bb.tar bb").ok();
+    host.docker("save --output bbox.tar bbox").ok();
     for name in &names {
         let docker = |line: &str| host.docker(&format!("--context {name} {line}"));
-        docker("load --input bb.tar").ok();
-        docker("run --detach --name counter bb sh -c")
+        docker("load --input bbox.tar").ok();
+        docker("run --detach --name counter bbox sh -c")
             .arg("i=0; while :; do i=$((i+1)); echo $i; sleep 1; done")
             .ok();
     }

@@ -23,17 +23,17 @@ fn machines_of_a_group_reach_each_other_and_nobody_else_does() {
     assert_ne!(address("web1"), address("web2"));
     host.berth("use web2").ok();
     build_busybox(&host);
-    host.docker("save --output bb.tar bb").ok();
-    host.docker("run --detach --publish 8099:80 bb httpd -f -p 80 -h /bin")
+    host.docker("save --output bbox.tar bbox").ok();
+    host.docker("run --detach --publish 8099:80 bbox httpd -f -p 80 -h /bin")
         .ok();
-    host.docker("--context web1 load --quiet --input bb.tar")
+    host.docker("--context web1 load --quiet --input bbox.tar")
         .ok();
-    host.docker("--context alone load --quiet --input bb.tar")
+    host.docker("--context alone load --quiet --input bbox.tar")
         .ok();
 
     // From a container of one machine to a published port of the other.
     let fetch = format!(
-        "run --rm bb timeout 5 wget -q -O /dev/null http://{}:8099/busybox",
+        "run --rm bbox timeout 5 wget -q -O /dev/null http://{}:8099/busybox",
         address("web2")
     );
     let answers = |from: &str| host.docker(&format!("--context {from} {fetch}")).run().code == 0;

@@ -21,7 +21,7 @@ fn whatever_is_killed_is_mended_and_nothing_acknowledged_is_lost() {
         .ok();
     host.berth("use vm1").ok();
     build_busybox(&host);
-    host.docker("run --detach --restart always --name writer --volume data:/data bb sh -c")
+    host.docker("run --detach --restart always --name writer --volume data:/data bbox sh -c")
         .arg(WRITER)
         .ok();
     tell(

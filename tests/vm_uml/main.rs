@@ -36,11 +36,11 @@ fn twenty_machines_answer_and_leave_nothing() {
     }
     host.berth("use many1").ok();
     build_busybox(&host);
-    host.docker("save --output bb.tar bb").ok();
+    host.docker("save --output bbox.tar bbox").ok();
     for name in &names {
         let docker = |line: &str| host.docker(&format!("--context {name} {line}"));
-        docker("load --quiet --input bb.tar").ok();
-        docker("run --detach --name sleeper bb sleep 100000").ok();
+        docker("load --quiet --input bbox.tar").ok();
+        docker("run --detach --name sleeper bbox sleep 100000").ok();
     }
     let states = host.berth("ls --timeout 20 --format {{.State}}").text();
     assert_eq!(

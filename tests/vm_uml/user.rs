@@ -35,7 +35,7 @@ fn one_command_as_an_ordinary_user() {
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&owner), UID);
 
     build_busybox(&host);
-    user("docker --context berth run --detach --name web --publish 17841:80 bb httpd -f -p 80 -h /www").ok();
+    user("docker --context berth run --detach --name web --publish 17841:80 bbox httpd -f -p 80 -h /www").ok();
     let body = eventually("the published port answers", BOOT, || http_get(PORT));
     assert_eq!(body, "built\n");
     a_container_fetches_from_this_computer(&user);
@@ -55,7 +55,7 @@ fn a_container_fetches_from_this_computer(user: &dyn Fn(&str) -> Run) {
             .unwrap();
     });
     let fetched = user(&format!(
-        "docker run --rm bb wget -q -O - http://10.0.2.2:{port}/"
+        "docker run --rm bbox wget -q -O - http://10.0.2.2:{port}/"
     ));
     assert_eq!(fetched.text(), "served");
     served.join().unwrap();

@@ -41,7 +41,7 @@ fn an_engine_changes_its_version_and_nothing_is_lost() {
         .ok();
     host.berth("use vm1").ok();
     build_busybox(&host);
-    host.docker("run --detach --name counter bb sh -c")
+    host.docker("run --detach --name counter bbox sh -c")
         .arg("i=0; while :; do i=$((i+1)); echo $i; sleep 1; done")
         .ok();
     host.inside("vm1", OFFER_BOTH).ok();

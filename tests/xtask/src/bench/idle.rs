@@ -66,8 +66,8 @@ fn container(world: &World, name: &str) -> Result<()> {
         world.enter(&mut command);
         printed(command.env("DOCKER_BUILDKIT", "0"))
     };
-    docker(&["build", "-q", "-t", "bb", &folder])?;
-    docker(&["run", "-d", "bb", "/busybox", "sleep", "100000"])?;
+    docker(&["build", "-q", "-t", "bbox", &folder])?;
+    docker(&["run", "-d", "bbox", "/busybox", "sleep", "100000"])?;
     Ok(())
 }
 

@@ -148,16 +148,16 @@ fn containers(world: &World, name: &str) -> Result<Vec<Figure>> {
         "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n",
     )?;
     let folder = folder.display().to_string();
-    let mut build = docker(&["build", "-q", "-t", "bb", &folder]);
+    let mut build = docker(&["build", "-q", "-t", "bbox", &folder]);
     printed(build.env("DOCKER_BUILDKIT", "0"))?;
     let mut runs = Vec::new();
     for _ in 0..ROUNDS {
-        runs.push(timed(&mut docker(&["run", "--rm", "bb", "true"]))?);
+        runs.push(timed(&mut docker(&["run", "--rm", "bbox", "true"]))?);
     }
     let publish = format!("{PORT}:80");
     let serve = "mkdir -p /www; echo hello >/www/index.html; exec httpd -f -p 80 -h /www";
     let web = [
-        "run", "-d", "--name", "web", "-p", &publish, "bb", "sh", "-c", serve,
+        "run", "-d", "--name", "web", "-p", &publish, "bbox", "sh", "-c", serve,
     ];
     printed(&mut docker(&web))?;
     wait_until("the published port", BOOT_DEADLINE, || get().is_ok())?;
