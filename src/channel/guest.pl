@@ -6,7 +6,7 @@ use strict;
 use warnings;
 use Errno;
 use Fcntl qw(F_SETFL O_NONBLOCK);
-use Socket qw(PF_INET PF_UNIX SHUT_WR SOCK_STREAM SOL_SOCKET SO_ERROR inet_aton pack_sockaddr_in pack_sockaddr_un);
+use Socket qw(PF_INET PF_UNIX SHUT_WR SOCK_DGRAM SOCK_STREAM SOL_SOCKET SO_ERROR inet_aton pack_sockaddr_in pack_sockaddr_un);
 
 # Types of frames, and flags.
 my ($data, $window, $ping, $go_away) = (0, 1, 2, 3);
@@ -172,5 +172,10 @@ $SIG{TERM} = sub {
     syswrite($host, $output);
     exit;
 };
+# Whoever started it may freeze the guest now, which then goes on from here (sd_notify(3)).
+if (my $path = $ENV{NOTIFY_SOCKET}) {
+    socket(my $notify, PF_UNIX, SOCK_DGRAM, 0);
+    send($notify, 'READY=1', 0, pack_sockaddr_un($path =~ s/^@/\0/r));
+}
 greet();
 serve() while 1;

@@ -8,6 +8,6 @@ for name in /sys/class/virtio-ports/*/name; do
 done
 if [ -n "$channel" ] && command -v perl systemd-run >/dev/null; then
     systemctl stop berth-channel.service 2>/dev/null || true
-    systemd-run --quiet --collect --unit=berth-channel \
+    systemd-run --quiet --collect --unit=berth-channel --service-type=notify \
         sh -c 'exec perl /run/berth/channel.pl "$1" <>"$0"' "$channel" "GREETING"
 fi

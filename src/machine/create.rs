@@ -11,8 +11,8 @@ use super::journal::{self, Journal};
 use super::request::{Request, check_request, planned, settled};
 use super::tls;
 use super::{
-    Berth, DISTRO, Error, Opened, Record, Result, adopt, clone, identity, image, lost, pool, power,
-    seed, template,
+    Berth, DISTRO, Error, Opened, Record, Result, adopt, clone, endpoint, identity, image, lost,
+    pool, power, seed, template,
 };
 use crate::store::{self, Lock, create_private_folder};
 
@@ -278,6 +278,7 @@ async fn cloned(
     // A create that broke off may have left a guest that is not yet one of its own.
     let removed = opened.driver.remove(&opened.machine).await;
     removed.map_err(Error::driver(&name))?;
+    endpoint::gone(opened).await?;
     let credentials = identity::credentials(&opened.folder, &name)?;
     let made = template::clone(berth, opened, &id, &credentials, progress).await;
     let error = match made {
@@ -287,6 +288,7 @@ async fn cloned(
     progress.note(&format!("{error}; it is booted instead of cloned"));
     let removed = opened.driver.remove(&opened.machine).await;
     removed.map_err(Error::driver(&name))?;
+    endpoint::gone(opened).await?;
     opened.record.template = None;
     opened.record.write(&berth.home)?;
     Ok(None)

@@ -215,6 +215,8 @@ pub(crate) async fn thaw(
     cut_and_go
         .await
         .map_err(|error| Error::failed("restoring the frozen machine", error))?;
+    // Others may ask for the machine's state meanwhile.
+    drop(monitor);
 
     progress.phase("Renewing");
     let place = match Record::existing(machine)?.network {
@@ -227,6 +229,7 @@ pub(crate) async fn thaw(
         .map_err(|error| Error::failed("making the machine one of its own", error))?;
 
     progress.phase("Joining the network");
+    let mut monitor = launch::connect(machine).await?;
     link(&mut monitor, true)
         .await
         .map_err(|error| Error::failed("linking the machine to its network", error))?;
