@@ -148,5 +148,7 @@ syswrite($host, "$answer\n");
 # A machine that is killed right after it was made must boot as who it is.
 syscall($sync);
 while (sysread($host, $said, 4096)) { }
+# Whoever made the machine did it to use it at once, or is about to make more of them.
+sleep 10;
 # They keep a name, or an address, of the one that was frozen. The journal lies in a folder of the machine's id.
 exec "systemctl", "--no-block", "restart", "systemd-networkd.service", "berth-resolv.path", "systemd-journald.service";

@@ -128,7 +128,8 @@ fn memory(world: &World, count: usize, how: &[&str]) -> Result<(f64, Vec<f64>)> 
         let words = [&["create", name], how, &SIZE[..]].concat();
         times.push(timed(&mut world.berth(&words))?.as_secs_f64());
     }
-    std::thread::sleep(std::time::Duration::from_secs(10));
+    // A clone leaves something for when it has been there for ten seconds.
+    std::thread::sleep(std::time::Duration::from_secs(30));
     let mut sum = 0.0;
     for name in &names {
         let pid = fs::read_to_string(world.machine(name).join("vm/qemu.pid"))?;
