@@ -171,7 +171,7 @@ impl Drop for Unanswered<'_> {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        self.task.abort();
+        self.end();
     }
 }
 

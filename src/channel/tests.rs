@@ -3,6 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::process::{Child, Command};
@@ -21,6 +23,11 @@ async fn channel() -> (Channel, Child) {
         .unwrap();
     let here = UnixStream::from_std(here).unwrap();
     (Channel::over(here).await.unwrap(), program)
+}
+
+fn signal(program: &Child, signal: Signal) {
+    let pid = Pid::from_raw(program.id().unwrap().try_into().unwrap());
+    kill(pid, signal).unwrap();
 }
 
 /// Listens where every connection is answered with what it has said, once it has said all.
@@ -118,8 +125,7 @@ async fn a_place_where_nobody_listens_is_refused_and_harms_nothing() {
 #[tokio::test]
 async fn the_program_says_that_it_ends_and_leaves_with_the_channel() {
     let (channel, mut program) = super::tests::channel().await;
-    let pid = nix::unistd::Pid::from_raw(program.id().unwrap().try_into().unwrap());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    signal(&program, Signal::SIGTERM);
     channel.ended().await;
     program.wait().await.unwrap();
     let lost = channel
@@ -138,19 +144,18 @@ async fn the_program_says_that_it_ends_and_leaves_with_the_channel() {
 async fn a_guest_that_is_held_is_told_from_one_that_answers() {
     let folder = tempfile::tempdir().unwrap();
     let (channel, program) = channel().await;
-    let pid = nix::unistd::Pid::from_raw(program.id().unwrap().try_into().unwrap());
     let path = echo(folder.path());
     let soon = Duration::from_millis(100);
     let silent = tokio::time::timeout(soon * 5, channel.is_silent(soon));
     assert!(silent.await.is_err(), "nobody has asked");
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    signal(&program, Signal::SIGSTOP);
     let asking = asks(&channel, &path, b"hello");
     tokio::pin!(asking);
     tokio::select! {
         () = channel.is_silent(soon) => {}
         _ = &mut asking => panic!("it was held"),
     }
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).unwrap();
+    signal(&program, Signal::SIGCONT);
     assert_eq!(asking.await, b"hello");
     let silent = tokio::time::timeout(soon * 5, channel.is_silent(soon));
     assert!(silent.await.is_err(), "it has answered");

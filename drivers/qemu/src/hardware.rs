@@ -5,6 +5,7 @@ use qapi::qmp;
 use serde::{Deserialize, Serialize};
 
 use crate::lines::CallError;
+use crate::names;
 use crate::qmp::Monitor;
 
 /// What of a QEMU's hardware may be another one when the machine is started again.
@@ -32,9 +33,10 @@ impl Hardware {
             .ok_or_else(|| Error::failed("asking for QEMU's machine type", "it has no name"))?
             .to_owned();
         let devices = devices(monitor).await.map_err(failed)?;
+        let port = names::port_device(names::CHANNEL_PORT);
         Ok(Hardware {
             machine_type,
-            channel: devices.iter().any(|device| device.name == "channel0"),
+            channel: devices.iter().any(|device| device.name == port),
         })
     }
 }

@@ -74,6 +74,11 @@ impl Begin<'_> {
         }
     }
 
+    /// Whether the machine has the port for streams.
+    fn has_channel(&self) -> bool {
+        self.hardware().is_none_or(|was| was.channel)
+    }
+
     fn memory(&self) -> Memory<'_> {
         match self {
             Begin::Template { memory } => Memory::Kept(memory),
@@ -203,7 +208,7 @@ async fn launch(
         (RENEW_SOCKET, fds::RENEW),
         (CHANNEL_SOCKET, fds::CHANNEL),
     ] {
-        if name == CHANNEL_SOCKET && !has_channel(begin) {
+        if name == CHANNEL_SOCKET && !begin.has_channel() {
             // Whoever looks for it must not find what a dead QEMU left.
             files::remove(&machine.socket(name))?;
             continue;
@@ -253,10 +258,6 @@ async fn launch(
             detail: words,
         },
     }))
-}
-
-fn has_channel(begin: &Begin<'_>) -> bool {
-    begin.hardware().is_none_or(|was| was.channel)
 }
 
 /// The QEMU program for guests of `arch`.
@@ -321,7 +322,7 @@ fn arguments(
         credentials: &credentials::list(machine)?,
         console: &machine.file(CONSOLE),
         ready: &machine.file(READY),
-        channel: has_channel(begin),
+        channel: begin.has_channel(),
         boots: matches!(begin, Begin::Boot | Begin::Template { .. }),
         pid_file: &machine.file(PID_FILE),
     }

@@ -16,6 +16,11 @@ pub(crate) const DEVICES: &str = "devices";
 pub(crate) const AGENT_PORT: &str = "agent";
 pub(crate) const CHANNEL_PORT: &str = "channel";
 
+/// What QEMU calls the device of a port.
+pub(crate) fn port_device(port: &str) -> String {
+    format!("{port}0")
+}
+
 /// Names in the machine's socket folder.
 pub(crate) const QMP_SOCKET: &str = "qmp";
 pub(crate) const WATCH_SOCKET: &str = "watch";

@@ -169,7 +169,7 @@ impl CommandLine<'_> {
             args.add(
                 "-device",
                 Values::of("virtserialport")
-                    .set("id", format_args!("{chardev}0"))
+                    .set("id", names::port_device(chardev))
                     .set("bus", "serial0.0")
                     .set("nr", number)
                     .set("chardev", chardev)
