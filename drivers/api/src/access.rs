@@ -1,9 +1,26 @@
-//! How a machine is entered that berth did not make.
+//! Where a machine is reached, and how one is entered that berth did not make.
 
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// Where a machine's SSH server is reached, and where it is on a network with others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Address {
+    /// Host name or IP address to connect to.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// The user that the credentials let in.
+    pub user: String,
+    /// `ssh -J` style hops on the way there: `[user@]host[:port]`.
+    #[serde(default)]
+    pub jump: Vec<String>,
+    /// The machine's own address, at which other machines reach it, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<String>,
+}
 
 /// What an adopting driver knows of the way into a machine: its own users' keys, its own host key.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]

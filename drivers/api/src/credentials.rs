@@ -5,7 +5,25 @@ use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
-use crate::{Credential, Error, Machine, Result, files};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Machine, Result, files};
+
+/// Something handed to a guest at first boot, as a systemd credential (systemd.io/CREDENTIALS).
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Credential {
+    /// The credential's name, such as `ssh.authorized_keys.root`.
+    pub name: String,
+    /// Its bytes. Secret.
+    pub value: Vec<u8>,
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Credential({}, {} bytes)", self.name, self.value.len())
+    }
+}
 
 /// The folder of the machine's credentials.
 pub fn folder(machine: &Machine) -> PathBuf {

@@ -19,8 +19,10 @@ pub mod files;
 pub mod footprint;
 mod found;
 mod machine;
+mod options;
 pub mod plugin;
 pub mod ports;
+mod probe;
 pub mod process;
 mod progress;
 pub mod ready;
@@ -28,18 +30,20 @@ pub mod record;
 pub mod running;
 pub mod size;
 pub mod snapshot;
+mod state;
 pub mod thaw;
 
-pub use access::{Access, Login};
-pub use driver::{
-    Address, Capabilities, Credential, Driver, Execution, Finding, Info, Needs, OptionKind,
-    OptionSpec, Probe, State, check_options, nearest,
-};
+pub use access::{Access, Address, Login};
+pub use credentials::Credential;
+pub use driver::{Capabilities, Driver, Info, Needs};
 pub use error::{Error, Result};
 pub use found::{Found, LONGEST_NOTE};
 pub use machine::{BootImage, DiskFormat, DriverKernel, Machine, Share, Spec, mac};
+pub use options::{OptionKind, OptionSpec, check_options, nearest};
+pub use probe::{Execution, Finding, Probe};
 pub use progress::{Progress, Silent};
 pub use snapshot::Snapshot;
+pub use state::State;
 pub use thaw::{Place, Rest};
 
 /// The virtio port by which streams go to a program in the guest; see [`Driver::channel`].

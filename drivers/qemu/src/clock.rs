@@ -7,8 +7,8 @@ use qapi::qga;
 
 use crate::agent::Agent;
 use crate::lines::CallError;
+use crate::monitor;
 use crate::names::{AGENT_PORT, AGENT_SOCKET, QMP_SOCKET};
-use crate::power;
 use crate::qmp::Monitor;
 
 /// How long the guest agent has to answer; under emulation it runs through code that has to be translated first.
@@ -33,7 +33,7 @@ pub(crate) async fn set(machine: &Machine, progress: &dyn Progress) {
 /// Sets it and says how far it is behind then (ns).
 async fn try_set(machine: &Machine) -> Result<i64, CallError> {
     let mut monitor = Monitor::connect(&machine.socket(QMP_SOCKET), DEADLINE).await?;
-    if !power::guest_listens(&mut monitor, AGENT_PORT).await? {
+    if !monitor::guest_listens(&mut monitor, AGENT_PORT).await? {
         return Err(CallError::Closed);
     }
     // Others may ask for the machine's state meanwhile.

@@ -5,13 +5,13 @@
 
 mod devices;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use berth_driver_api::{Error, Result};
 use uuid::Uuid;
 
 use crate::accel::Accelerator;
+use crate::arguments::{Arguments, Values};
 use crate::firmware::Firmware;
 
 /// The descriptors at which QEMU finds what was opened for it.
@@ -30,33 +30,6 @@ pub(crate) mod fds {
     pub(crate) const CHANNEL: i32 = 15;
     /// Connected sockets of the folders' servers: this one and those after it.
     pub(crate) const SHARES: i32 = 16;
-}
-
-/// A value of QEMU's `first,key=value,…` syntax. Commas in values are doubled, as QEMU wants them.
-pub(crate) struct Values(String);
-
-impl Values {
-    /// Begins with a type's name.
-    pub(crate) fn of(name: &str) -> Self {
-        Values(name.replace(',', ",,"))
-    }
-
-    /// Adds `key=value`.
-    pub(crate) fn set(mut self, key: &str, value: impl fmt::Display) -> Self {
-        if !self.0.is_empty() {
-            self.0.push(',');
-        }
-        self.0.push_str(key);
-        self.0.push('=');
-        self.0.push_str(&value.to_string().replace(',', ",,"));
-        self
-    }
-}
-
-impl fmt::Display for Values {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 /// How the guest's kernel comes up.
@@ -141,7 +114,7 @@ pub(crate) struct CommandLine<'a> {
 impl CommandLine<'_> {
     /// The arguments, without the program.
     pub(crate) fn arguments(&self) -> Result<Vec<String>> {
-        let mut args = Arguments(Vec::new());
+        let mut args = Arguments::default();
         self.base(&mut args)?;
         self.boot(&mut args)?;
         self.disk(&mut args)?;
@@ -150,7 +123,7 @@ impl CommandLine<'_> {
         self.credentials(&mut args)?;
         self.seed(&mut args)?;
         self.shares(&mut args);
-        Ok(args.0)
+        Ok(args.into_words())
     }
 
     fn x86(&self) -> bool {
@@ -163,7 +136,7 @@ impl CommandLine<'_> {
         args.add("-display", "none");
         args.add(
             "-name",
-            Values(String::new())
+            Values::of("")
                 .set("guest", self.name)
                 .set("debug-threads", "on"),
         );
@@ -202,10 +175,7 @@ impl CommandLine<'_> {
                 .set("threads", 1),
         );
         let memory = memory_in_kib(self.memory);
-        args.add(
-            "-m",
-            Values(String::new()).set("size", format_args!("{memory}k")),
-        );
+        args.add("-m", Values::of("").set("size", format_args!("{memory}k")));
         let in_file = |file, share| {
             Ok(Values::of("memory-backend-file")
                 .set("mem-path", text(file)?)
@@ -263,29 +233,6 @@ impl CommandLine<'_> {
             }
         }
         Ok(())
-    }
-}
-
-struct Arguments(Vec<String>);
-
-impl Arguments {
-    fn flag(&mut self, name: &str) {
-        self.0.push(name.into());
-    }
-
-    fn add(&mut self, name: &str, value: impl fmt::Display) {
-        self.0.push(name.into());
-        self.0.push(value.to_string());
-    }
-
-    /// A device with a place of its own, so that adding another one moves none.
-    fn device(&mut self, values: Values, slot: u8) {
-        self.add(
-            "-device",
-            values
-                .set("bus", "pcie.0")
-                .set("addr", format_args!("{slot:#x}")),
-        );
     }
 }
 

@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use crate::boot::BootKind;
 use crate::credentials::{carrier, write};
 use crate::disk;
-use crate::launch;
 use crate::lines::CallError;
+use crate::monitor;
 use crate::names::PID_FILE;
 use crate::options::Network;
 use crate::qmp::Monitor;
@@ -148,7 +148,7 @@ async fn copy_of_running(source: &Machine, machine: &Machine) -> Result<()> {
     let doing = "copying the disk";
     let failed = |error: CallError| Error::failed(doing, error);
     let node = format!("copy-{}", &machine.id.simple().to_string()[..12]);
-    let mut monitor = launch::connect(source).await?;
+    let mut monitor = monitor::connect(source).await?;
     // Of a try that was given up.
     let _ = monitor
         .call(qmp::block_job_cancel {

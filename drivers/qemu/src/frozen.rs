@@ -27,7 +27,7 @@ use crate::options::Network;
 use crate::qmp::Monitor;
 use crate::record::Record;
 use crate::renewal::Waiting;
-use crate::{device_state, disk, network, power, ready};
+use crate::{device_state, disk, monitor, network, power, ready};
 
 /// How long the guest agent may take for an answer; an emulated guest on a busy computer is slow.
 const AGENT: Duration = Duration::from_secs(120);
@@ -159,7 +159,7 @@ pub(crate) async fn freeze(
 /// Has a machine boot off any network, with its memory in a file.
 async fn boot(machine: &Machine, memory: &Path, progress: &dyn Progress) -> Result<Vec<Newborn>> {
     let processes = start_with(machine, &Begin::Template { memory }, progress).await?;
-    let mut monitor = launch::connect(machine).await?;
+    let mut monitor = monitor::connect(machine).await?;
     let failed = |error| Error::failed("starting the machine", error);
     link(&mut monitor, false).await.map_err(failed)?;
     monitor.call(qmp::cont {}).await.map_err(failed)?;
@@ -205,7 +205,7 @@ pub(crate) async fn thaw(
     let state = fs::read(&devices).map_err(Error::io(&devices))?;
     let memory = from.join(SHARED_MEMORY);
     let mut processes = start_with(machine, &Begin::Clone { memory: &memory }, progress).await?;
-    let mut monitor = launch::connect(machine).await?;
+    let mut monitor = monitor::connect(machine).await?;
     let mut waiting = Waiting::connect(machine).await?;
     let cut_and_go = async {
         device_state::restore(machine, &mut monitor, state).await?;
@@ -229,7 +229,7 @@ pub(crate) async fn thaw(
         .map_err(|error| Error::failed("making the machine one of its own", error))?;
 
     progress.phase("Joining the network");
-    let mut monitor = launch::connect(machine).await?;
+    let mut monitor = monitor::connect(machine).await?;
     link(&mut monitor, true)
         .await
         .map_err(|error| Error::failed("linking the machine to its network", error))?;

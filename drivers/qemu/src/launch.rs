@@ -11,10 +11,7 @@ use std::time::Duration;
 
 use berth_driver_api::process::Newborn;
 use berth_driver_api::record::KeptRecord;
-use berth_driver_api::running::Running;
-use berth_driver_api::{
-    Error, Machine, Progress, Result, State, credentials, files, ports, process,
-};
+use berth_driver_api::{Error, Machine, Progress, Result, credentials, files, ports, process};
 use command_fds::CommandFdExt;
 
 use crate::boot::BootKind;
@@ -29,8 +26,7 @@ use crate::names::{
 use crate::options::Network;
 use crate::qmp::Monitor;
 use crate::record::Record;
-use crate::suspend::{self, Frozen};
-use crate::{clock, disk, firmware, network, shares, state};
+use crate::{disk, firmware, network, shares};
 
 /// A console log that is longer than this when the machine starts is put aside.
 const LONG_CONSOLE: u64 = 16 << 20;
@@ -88,19 +84,6 @@ impl Begin<'_> {
     }
 }
 
-/// Starts the machine, or lets it go on if it is paused or frozen.
-pub(crate) async fn start(machine: &Machine, progress: &dyn Progress) -> Result<()> {
-    if let Some(frozen) = Frozen::of(machine)? {
-        return suspend::thaw(machine, &frozen, progress).await;
-    }
-    if let Some(running) = Running::of(&machine.file(PID_FILE))?
-        && go_on(machine, &running, progress).await?
-    {
-        return Ok(());
-    }
-    power_on(machine, &Begin::Boot, progress).await
-}
-
 /// Starts a QEMU for a machine that has none.
 pub(crate) async fn power_on(
     machine: &Machine,
@@ -142,34 +125,6 @@ pub(crate) async fn start_with(
         }
     }
     Err(ports::always_taken("starting QEMU"))
-}
-
-/// Has a machine go on that is up. False if its QEMU was just ending, as one does whose start was given up.
-async fn go_on(machine: &Machine, running: &Running, progress: &dyn Progress) -> Result<bool> {
-    match state::of_running(machine, running).await? {
-        State::Paused => {
-            let mut monitor = connect(machine).await?;
-            let answer = suspend::go_on(&mut monitor).await;
-            answer.map_err(|error| Error::failed("resuming the machine", error))?;
-            drop(monitor);
-            clock::set(machine, progress).await;
-            Ok(true)
-        }
-        State::Starting | State::Running => Ok(true),
-        State::Stopped => Ok(false),
-        state => Err(Error::WrongState {
-            state,
-            wanted: "stopped, running or paused",
-        }),
-    }
-}
-
-/// A connection to the machine's monitor for commands.
-pub(crate) async fn connect(machine: &Machine) -> Result<Monitor> {
-    let deadline = Duration::from_secs(5);
-    Monitor::connect(&machine.socket(QMP_SOCKET), deadline)
-        .await
-        .map_err(|error| Error::failed("reaching QEMU's monitor", error))
 }
 
 async fn launch(

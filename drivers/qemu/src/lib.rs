@@ -11,6 +11,7 @@
 
 pub mod accel;
 mod agent;
+mod arguments;
 pub mod boot;
 mod check;
 mod clock;
@@ -24,6 +25,8 @@ mod frozen;
 mod hardware;
 mod launch;
 mod lines;
+mod memory;
+mod monitor;
 mod names;
 mod network;
 mod options;
@@ -225,7 +228,7 @@ impl Driver for Qemu {
     }
 
     async fn start(&self, machine: &Machine, progress: &dyn Progress) -> Result<()> {
-        launch::start(machine, progress).await
+        power::start(machine, progress).await
     }
 
     async fn stop(&self, machine: &Machine, deadline: Duration) -> Result<()> {
@@ -358,8 +361,8 @@ impl Driver for Qemu {
     }
 
     async fn channel_listens(&self, machine: &Machine) -> Result<bool> {
-        let mut monitor = launch::connect(machine).await?;
-        let listens = power::guest_listens(&mut monitor, names::CHANNEL_PORT).await;
+        let mut monitor = monitor::connect(machine).await?;
+        let listens = monitor::guest_listens(&mut monitor, names::CHANNEL_PORT).await;
         listens.map_err(|error| Error::failed("asking for the guest's ports", error))
     }
 

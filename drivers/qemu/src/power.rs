@@ -1,17 +1,19 @@
-//! Ending a machine, and learning that it has ended.
+//! Powering a machine on and off, and learning that it has ended.
 
 use std::time::Duration;
 
 use berth_driver_api::running::Running;
-use berth_driver_api::{Error, Machine, Result, files};
+use berth_driver_api::{Error, Machine, Progress, Result, State, files};
 use qapi::qmp::{self, RunState};
 use serde_json::Value;
 
 use crate::agent::Agent;
+use crate::launch::{self, Begin};
 use crate::lines::CallError;
+use crate::memory::{self, Frozen};
 use crate::names::{AGENT_PORT, AGENT_SOCKET, LOG, PID_FILE, QMP_SOCKET, WATCH_SOCKET};
 use crate::qmp::{Event, Monitor};
-use crate::suspend;
+use crate::{clock, monitor, state, suspend};
 
 /// How long the guest agent has to answer; the power button comes next.
 const AGENT: Duration = Duration::from_secs(2);
@@ -19,8 +21,41 @@ const AGENT: Duration = Duration::from_secs(2);
 /// A guest that has not yet started to listen misses what it is told: it is told again.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// How long QEMU has to close its files and end.
-const QUIT: Duration = Duration::from_secs(3);
+/// How long the monitor of events has to answer, and to tell its last one.
+const WATCH: Duration = Duration::from_secs(3);
+
+/// Starts the machine, or lets it go on if it is paused or frozen.
+pub(crate) async fn start(machine: &Machine, progress: &dyn Progress) -> Result<()> {
+    if let Some(frozen) = Frozen::of(machine)? {
+        return suspend::thaw(machine, &frozen, progress).await;
+    }
+    if let Some(running) = Running::of(&machine.file(PID_FILE))?
+        && go_on(machine, &running, progress).await?
+    {
+        return Ok(());
+    }
+    launch::power_on(machine, &Begin::Boot, progress).await
+}
+
+/// Has a machine go on that is up. False if its QEMU was just ending, as one does whose start was given up.
+async fn go_on(machine: &Machine, running: &Running, progress: &dyn Progress) -> Result<bool> {
+    match state::of_running(machine, running).await? {
+        State::Paused => {
+            let mut monitor = monitor::connect(machine).await?;
+            let answer = monitor::go_on(&mut monitor).await;
+            answer.map_err(|error| Error::failed("resuming the machine", error))?;
+            drop(monitor);
+            clock::set(machine, progress).await;
+            Ok(true)
+        }
+        State::Starting | State::Running => Ok(true),
+        State::Stopped => Ok(false),
+        state => Err(Error::WrongState {
+            state,
+            wanted: "stopped, running or paused",
+        }),
+    }
+}
 
 /// Asks the guest to shut down until it has.
 pub(crate) async fn stop(machine: &Machine, deadline: Duration) -> Result<()> {
@@ -48,7 +83,7 @@ pub(crate) async fn stop(machine: &Machine, deadline: Duration) -> Result<()> {
 async fn ask_to_shut_down(machine: &Machine) -> Result<(), CallError> {
     let mut monitor = Monitor::connect(&machine.socket(QMP_SOCKET), AGENT).await?;
     match monitor.call(qmp::query_status {}).await?.status {
-        RunState::paused | RunState::postmigrate => suspend::go_on(&mut monitor).await?,
+        RunState::paused | RunState::postmigrate => monitor::go_on(&mut monitor).await?,
         // These guests never run again.
         RunState::guest_panicked | RunState::internal_error | RunState::shutdown => {
             monitor.call(qmp::quit {}).await?;
@@ -56,7 +91,7 @@ async fn ask_to_shut_down(machine: &Machine) -> Result<(), CallError> {
         }
         _ => {}
     }
-    if guest_listens(&mut monitor, AGENT_PORT).await? {
+    if monitor::guest_listens(&mut monitor, AGENT_PORT).await? {
         // Others may ask for the machine's state meanwhile.
         drop(monitor);
         match agent_shutdown(machine).await {
@@ -68,13 +103,6 @@ async fn ask_to_shut_down(machine: &Machine) -> Result<(), CallError> {
     monitor.call(qmp::system_powerdown {}).await.map(drop)
 }
 
-/// Whether the guest has a port of its own open.
-pub(crate) async fn guest_listens(monitor: &mut Monitor, port: &str) -> Result<bool, CallError> {
-    let devices = monitor.call(qmp::query_chardev {}).await?;
-    let open = |device: &qmp::ChardevInfo| device.label == port && device.frontend_open;
-    Ok(devices.iter().any(open))
-}
-
 async fn agent_shutdown(machine: &Machine) -> Result<(), CallError> {
     let mut agent = Agent::connect(&machine.socket(AGENT_SOCKET), AGENT).await?;
     agent.shut_down().await
@@ -82,30 +110,8 @@ async fn agent_shutdown(machine: &Machine) -> Result<(), CallError> {
 
 /// Powers off at once; what was frozen is given up.
 pub(crate) async fn kill(machine: &Machine) -> Result<()> {
-    end(machine).await?;
-    suspend::forget(machine)
-}
-
-/// Ends the machine's QEMU.
-pub(crate) async fn end(machine: &Machine) -> Result<()> {
-    let Some(running) = Running::of(&machine.file(PID_FILE))? else {
-        return Ok(());
-    };
-    let quit = async {
-        let mut monitor = Monitor::connect(&machine.socket(QMP_SOCKET), QUIT).await?;
-        monitor.call(qmp::quit {}).await
-    };
-    let quit_and_ended = async {
-        // A monitor that does not answer leaves nothing to wait for; that QEMU ends before it answers is no failure.
-        match quit.await {
-            Ok(_) | Err(CallError::Closed) => running.ended().await,
-            Err(error) => Err(Error::failed("asking QEMU to quit", error)),
-        }
-    };
-    if let Ok(Ok(())) = tokio::time::timeout(QUIT, quit_and_ended).await {
-        return Ok(());
-    }
-    running.kill_and_wait("QEMU").await
+    monitor::end(machine).await?;
+    memory::forget(machine)
 }
 
 /// Waits for the machine's end and says what is known of why.
@@ -119,7 +125,7 @@ pub(crate) async fn wait_stopped(machine: &Machine) -> Result<Option<String>> {
         // The monitor may be another's: then this waits in line, and the process's end is all that is seen.
         let watch = async {
             let socket = machine.socket(WATCH_SOCKET);
-            let mut monitor = Monitor::connect_in_turn(&socket, QUIT).await?;
+            let mut monitor = Monitor::connect_in_turn(&socket, WATCH).await?;
             watched = true;
             loop {
                 if let Some(words) = why_stopped(&monitor.event().await?) {
@@ -134,7 +140,7 @@ pub(crate) async fn wait_stopped(machine: &Machine) -> Result<Option<String>> {
             ended = running.ended() => {
                 ended?;
                 // What it said last is still in the socket.
-                tokio::time::timeout(QUIT, watch).await.unwrap_or(Err(CallError::Closed))
+                tokio::time::timeout(WATCH, watch).await.unwrap_or(Err(CallError::Closed))
             }
         };
         let Err(error) = watching;

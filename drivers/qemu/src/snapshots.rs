@@ -18,7 +18,7 @@ use crate::lines::CallError;
 use crate::names::{PID_FILE, QMP_SOCKET, READY};
 use crate::qmp::Monitor;
 use crate::record::Record;
-use crate::{clock, disk, power, suspend};
+use crate::{clock, disk, memory, power, suspend};
 
 /// Before every name in the disk file: qemu-img takes a number for one of its own.
 const PREFIX: &str = "berth-";
@@ -84,7 +84,7 @@ pub(crate) async fn list(machine: &Machine) -> Result<Vec<Snapshot>> {
 /// Takes one of the machine as it is.
 pub(crate) async fn take(machine: &Machine, name: &str, progress: &dyn Progress) -> Result<()> {
     check_name(name)?;
-    if suspend::is_frozen(machine) {
+    if memory::is_frozen(machine) {
         return Err(Error::WrongState {
             state: State::Suspended,
             wanted: "running or stopped",

@@ -9,7 +9,7 @@ use qapi::qmp::RunState;
 use crate::lines::CallError;
 use crate::names::{PID_FILE, QMP_SOCKET};
 use crate::qmp::Monitor;
-use crate::{disk, suspend};
+use crate::{disk, memory};
 
 /// A live QEMU answers in a millisecond; one that is stopped or starved is not waited for.
 const DEADLINE: Duration = Duration::from_millis(1500);
@@ -17,7 +17,7 @@ const DEADLINE: Duration = Duration::from_millis(1500);
 /// Asks. A machine that is off costs two looks at its folder.
 pub(crate) async fn ask(machine: &Machine) -> Result<State> {
     match Running::of(&machine.file(PID_FILE))? {
-        _ if suspend::is_frozen(machine) => Ok(State::Suspended),
+        _ if memory::is_frozen(machine) => Ok(State::Suspended),
         Some(running) => of_running(machine, &running).await,
         None if disk::overlay(machine).exists() => Ok(State::Stopped),
         None => Ok(State::Missing),

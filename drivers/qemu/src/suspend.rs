@@ -1,80 +1,29 @@
-//! A machine frozen to disk: its memory and the state of its devices lie in a file, from which QEMU goes on.
-//!
-//! The file has its name only when it is whole, and loses it before the guest runs again: while it is there the
-//! machine is suspended, whatever QEMU still lives, and once it is gone the disk may change.
+//! A machine frozen to disk: its memory and the state of its devices are written to a file, from which QEMU goes on.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use berth_driver_api::record::KeptRecord;
 use berth_driver_api::running::Running;
 use berth_driver_api::{Error, Machine, Progress, Result, State, files};
-use qapi::qmp::{self, MigrationCapability, MigrationStatus, RunState};
-use serde::{Deserialize, Serialize};
+use qapi::qmp::{self, MigrationCapability, RunState};
 
 use crate::hardware::Hardware;
 use crate::launch::{self, Begin};
 use crate::lines::CallError;
+use crate::memory::{self, Frozen};
 use crate::names::{LOG, MEMORY, PID_FILE};
 use crate::qmp::Monitor;
-use crate::{clock, hardware, power, state};
+use crate::{clock, hardware, monitor, state};
 
 /// As fast as the disk takes it, in bytes a second; QEMU's default is a network's pace.
 const BANDWIDTH: u64 = 1 << 40;
 
-/// What the memory needs around it: `memory.toml`.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Frozen {
-    #[serde(flatten)]
-    hardware: Hardware,
-    /// What another version of berth wrote.
-    #[serde(flatten)]
-    others: toml::Table,
-}
-
-impl KeptRecord for Frozen {
-    const FILE: &str = "memory.toml";
-}
-
-impl Frozen {
-    /// What is needed to go on; `None` if the machine is not frozen.
-    pub(crate) fn of(machine: &Machine) -> Result<Option<Self>> {
-        match is_frozen(machine) {
-            true => Frozen::existing(machine).map(Some),
-            false => Ok(None),
-        }
-    }
-}
-
-fn memory(machine: &Machine) -> PathBuf {
-    machine.file(MEMORY)
-}
-
-/// Whether the machine's memory lies on disk, whole.
-pub(crate) fn is_frozen(machine: &Machine) -> bool {
-    memory(machine).exists()
-}
-
-/// Gives up what was frozen, durably: memory must never meet a disk that has changed since.
-pub(crate) fn forget(machine: &Machine) -> Result<()> {
-    let memory = memory(machine);
-    files::remove(&files::unfinished(&memory))?;
-    if memory.exists() {
-        files::remove(&memory)?;
-        File::open(&machine.folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(Error::io(&machine.folder))?;
-    }
-    files::remove(&machine.file(Frozen::FILE))
-}
-
 /// Freezes the machine and ends its QEMU.
 pub(crate) async fn suspend(machine: &Machine, progress: &dyn Progress) -> Result<()> {
     let running = Running::of(&machine.file(PID_FILE))?;
-    if is_frozen(machine) {
-        return power::end(machine).await;
+    if memory::is_frozen(machine) {
+        return monitor::end(machine).await;
     }
     let Some(running) = running else {
         return Err(not_running(State::Stopped));
@@ -83,13 +32,13 @@ pub(crate) async fn suspend(machine: &Machine, progress: &dyn Progress) -> Resul
         State::Running | State::Paused => {}
         state => return Err(not_running(state)),
     }
-    let mut monitor = launch::connect(machine).await?;
+    let mut monitor = monitor::connect(machine).await?;
     must_be_movable(&mut monitor, "suspending the machine").await?;
     progress.phase("Writing its memory");
     if let Err(error) = freeze(machine, &mut monitor).await {
         // Nothing has become of it: the guest runs on.
-        let goes_on = go_on(&mut monitor).await;
-        let _ = files::remove(&files::unfinished(&memory(machine)));
+        let goes_on = monitor::go_on(&mut monitor).await;
+        let _ = files::remove(&files::unfinished(&memory::file(machine)));
         let detail = match goes_on {
             Ok(()) => format!("{error}; it runs on"),
             Err(_) => error.to_string(),
@@ -97,7 +46,7 @@ pub(crate) async fn suspend(machine: &Machine, progress: &dyn Progress) -> Resul
         return Err(Error::failed("writing the machine's memory", detail));
     }
     drop(monitor);
-    power::end(machine).await
+    monitor::end(machine).await
 }
 
 fn not_running(state: State) -> Error {
@@ -134,11 +83,11 @@ async fn freeze(machine: &Machine, monitor: &mut Monitor) -> Result<()> {
         .status
         != RunState::running
     {
-        go_on(monitor).await.map_err(call)?;
+        monitor::go_on(monitor).await.map_err(call)?;
     }
     monitor.call(qmp::stop {}).await.map_err(call)?;
     let hardware = Hardware::of(monitor).await?;
-    let new = files::unfinished(&memory(machine));
+    let new = files::unfinished(&memory::file(machine));
     files::remove(&new)?;
     let file = OpenOptions::new()
         .write(true)
@@ -172,7 +121,7 @@ async fn freeze(machine: &Machine, monitor: &mut Monitor) -> Result<()> {
         others: toml::Table::new(),
     };
     around.save(machine)?;
-    files::settle(&new, &memory(machine))
+    files::settle(&new, &memory::file(machine))
 }
 
 /// Starts a QEMU and has it go on from the machine's memory, which is gone then.
@@ -182,13 +131,13 @@ pub(crate) async fn thaw(
     progress: &dyn Progress,
 ) -> Result<()> {
     // One that was about to end when berth was, or that did not get its memory.
-    power::end(machine).await?;
+    monitor::end(machine).await?;
     let begin = Begin::Memory {
         was: &frozen.hardware,
     };
     launch::power_on(machine, &begin, progress).await?;
     if let Err(error) = load(machine).await {
-        power::end(machine).await?;
+        monitor::end(machine).await?;
         return Err(error);
     }
     clock::set(machine, progress).await;
@@ -204,7 +153,7 @@ async fn load(machine: &Machine) -> Result<()> {
         };
         Error::failed("reading the machine's memory", detail)
     };
-    let mut monitor = launch::connect(machine).await?;
+    let mut monitor = monitor::connect(machine).await?;
     tell_events(&mut monitor).await.map_err(|e| failed(&e))?;
     let from = |uri: String| qmp::migrate_incoming {
         uri: Some(uri),
@@ -217,7 +166,7 @@ async fn load(machine: &Machine) -> Result<()> {
     }
     begun.map_err(|error| failed(&error))?;
     moved(&mut monitor).await.map_err(|error| failed(&error))?;
-    forget(machine)?;
+    memory::forget(machine)?;
     let goes_on = monitor.call(qmp::cont {}).await;
     goes_on.map(drop).map_err(|error| failed(&error))
 }
@@ -249,24 +198,4 @@ async fn moved(monitor: &mut Monitor) -> Result<()> {
             _ => {}
         }
     }
-}
-
-/// Has a guest run that a suspend left halted, which is no longer written anywhere.
-pub(crate) async fn go_on(monitor: &mut Monitor) -> Result<(), CallError> {
-    monitor.call(qmp::migrate_cancel {}).await?;
-    let mut pause = Duration::from_millis(5);
-    // There may be no event: it may have ended already.
-    while matches!(
-        monitor.call(qmp::query_migrate {}).await?.status,
-        Some(
-            MigrationStatus::setup
-                | MigrationStatus::active
-                | MigrationStatus::device
-                | MigrationStatus::cancelling
-        )
-    ) {
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_millis(200));
-    }
-    monitor.call(qmp::cont {}).await.map(drop)
 }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 use super::Accelerator;
-use crate::command_line::Values;
+use crate::arguments::Values;
 
 /// A real hypervisor needs 0.1 s.
 const DEADLINE: Duration = Duration::from_secs(4);

@@ -2,7 +2,8 @@
 
 use berth_driver_api::{CHANNEL_PORT, Result, mac, thaw};
 
-use super::{Arguments, Carrier, CommandLine, Netdev, Values, fds, text};
+use super::{Carrier, CommandLine, Netdev, fds, text};
+use crate::arguments::{Arguments, Values};
 use crate::names;
 
 /// The place of the first shared folder on the bus.
@@ -108,9 +109,7 @@ impl CommandLine<'_> {
             args.add("-chardev", listening(id, fd));
             args.add(
                 "-mon",
-                Values(String::new())
-                    .set("chardev", id)
-                    .set("mode", "control"),
+                Values::of("").set("chardev", id).set("mode", "control"),
             );
         }
         args.add(
@@ -183,13 +182,12 @@ impl CommandLine<'_> {
         for (name, file) in self.credentials {
             let file = text(file)?;
             match self.carrier {
-                Carrier::Smbios => args.add(
-                    "-smbios",
-                    Values(String::new()).set("type", 11).set("path", file),
-                ),
+                Carrier::Smbios => {
+                    args.add("-smbios", Values::of("").set("type", 11).set("path", file))
+                }
                 Carrier::FwCfg => args.add(
                     "-fw_cfg",
-                    Values(String::new())
+                    Values::of("")
                         .set("name", format_args!("opt/io.systemd.credentials/{name}"))
                         .set("file", file),
                 ),
