@@ -46,7 +46,9 @@ pub use clone::{Origin, clone};
 pub use create::{create, resume_create};
 pub use drivers::Drivers;
 pub use endpoint::SUPERVISE;
-pub use engine::{EngineChange, bundle_engine, engine_versions, provision, provision_exactly};
+pub use engine::{
+    EngineChange, bundle_engine, engine_versions, is_provisioned, provision, provision_exactly,
+};
 pub use error::{Error, Result};
 pub use expiry::{Expiry, MOST as MOST_TTL, remove_by_itself};
 pub use image::{Builds, builds};

@@ -50,7 +50,7 @@ impl EngineSettings {
     }
 
     /// These with `other` above them: its file replaces the one that is there, its lists and variables are added.
-    fn amended(mut self, other: &Self) -> Self {
+    pub(super) fn amended(mut self, other: &Self) -> Self {
         if other.daemon_json.is_some() {
             self.daemon_json.clone_from(&other.daemon_json);
         }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::vm::{ANSWER, BOOT, Host, Run, image};
-use super::{FETCH, NEW, ROLLOUT, packages};
+use super::vm::{ANSWER, BOOT, FETCH, Host, Run, image};
+use super::{NEW, ROLLOUT, packages};
 
 /// Makes the engine's package do harm where a file says so: it fills the disk before it is unpacked, or hangs while it is
 /// configured.
