@@ -65,7 +65,7 @@ pub use reach::{Reached, reach, reach_engine};
 pub use record::{CloudInit, DISTRO, EngineWish, ImageRef, Installed, Record};
 pub use remove::{remove, remove_if_over};
 pub use request::Request;
-pub use settings::{EngineSettings, amend_settings, drift};
+pub use settings::{EngineSettings, amend_settings, drift, restore_settings};
 pub use size::{parse_size, show_size};
 pub use snapshot::{remove_snapshot, restore_snapshot, snapshots, take_snapshot};
 pub use status::{Row, ask, ask_all};

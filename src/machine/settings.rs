@@ -161,6 +161,20 @@ pub async fn amend_settings(
     record.write(&berth.home)
 }
 
+/// Has a machine's record say what it said before, when its engine could not be brought to more.
+pub async fn restore_settings(
+    berth: &Berth,
+    name: &str,
+    before: &EngineSettings,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let doing = format!("provision {name}");
+    let _lock = berth.lock(name, &doing, |who| progress.note(who)).await?;
+    let mut record = berth.record(name)?;
+    record.settings = before.clone();
+    record.write(&berth.home)
+}
+
 /// What the machine lacks of its settings; `None` if it has none of its own or does not answer in time.
 pub async fn drift(berth: &Berth, record: &Record, deadline: Duration) -> Option<Vec<String>> {
     let settings = record.settings.resolve().ok()?;

@@ -216,11 +216,13 @@ impl<'a> Job<'a> {
                     engine: engine.clone(),
                     channel: channel.clone(),
                 };
-                machine::amend_settings(self.berth, name, settings, progress).await?;
-                machine::provision(self.berth, name, &change, progress)
-                    .await
-                    .map(|_| Said::default())
-                    .map_err(Error::from)
+                let (berth, before) = (self.berth, self.berth.record(name)?.settings);
+                machine::amend_settings(berth, name, settings, progress).await?;
+                let done = machine::provision(berth, name, &change, progress).await;
+                if done.is_err() && !settings.is_empty() {
+                    machine::restore_settings(berth, name, &before, progress).await?;
+                }
+                Ok(done.map(|_| Said::default())?)
             }
             // A fleet file's own command does it.
             Task::Apply { .. } => Ok(Said::default()),

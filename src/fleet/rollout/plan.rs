@@ -55,6 +55,9 @@ pub enum Task {
     Apply {
         /// The file.
         file: PathBuf,
+        /// Whether it was said to go ahead without a question, whatever is removed.
+        #[serde(default)]
+        yes: bool,
     },
 }
 
