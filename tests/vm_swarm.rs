@@ -9,12 +9,27 @@ mod vm;
 
 use std::time::Instant;
 
-use berth_provision::engine::Engine;
-use berth_provision::swarm;
 use serde_json::Value;
-use vm::{ANSWER, BOOT, Host, build_busybox, eventually, image};
+use vm::{ANSWER, BOOT, FETCH, Host, build_busybox, eventually, image};
 
 const MACHINES: [&str; 4] = ["s1", "s2", "s3", "s4"];
+
+/// A machine that is in no swarm.
+const CLIENTS: &str = "s5";
+
+/// Seconds without an answer: the one port dies with its node, the others are tried in turn.
+const LONGEST_GAP: u64 = 6;
+
+/// Asks the port that answered last, and looks for another one when it does not; tells the second of each answer.
+const BALANCER: &str = r#"use IO::Socket::INET; $| = 1;
+    sub ask { my $s = IO::Socket::INET->new(PeerAddr => $_[0], PeerPort => $_[1], Timeout => 1) or return 0; my $said = "";
+        eval { local $SIG{ALRM} = sub { die }; alarm 2; print $s "GET /index.html HTTP/1.0\r\n\r\n";
+               local $/; $said = <$s>; alarm 0; 1 } or return 0;
+        return $said =~ /built/ }
+    sub find { for my $node (@ARGV) { for (32768..32787) { my $began = time;
+        if (ask($node, $_)) { ($to, $port) = ($node, $_); return 1 }
+        last if time - $began >= 1 } } return 0 }
+    until (-e "/run/over") { print time, "\n" if ($to && ask($to, $port)) || find(); select undef, undef, undef, 0.2 }"#;
 
 /// Asks every task of the service once and again, and writes a line each time: the first answer, or that none came.
 const CLIENT: &str = "while :; do said=silence; for a in $(nslookup tasks.web 2>/dev/null | sed -n 's/^Address: *\\(10[.0-9]*\\)$/\\1/p'); \
@@ -28,6 +43,7 @@ fn a_service_answers_while_managers_die_and_nodes_are_drained() {
     host.berth("create --memory 384M --option network=shared:swarm --image")
         .arg(image("debian-13-docker"))
         .args(MACHINES)
+        .arg(CLIENTS)
         .deadline(BOOT)
         .ok();
     host.berth("use s1").ok();
@@ -60,7 +76,7 @@ fn a_service_answers_while_managers_die_and_nodes_are_drained() {
     host.berth("use prod").ok();
     host.docker("network create --driver overlay --attachable shop")
         .ok();
-    host.docker("service create --detach --no-resolve-image --name web --endpoint-mode dnsrr --network shop --replicas 4 --stop-grace-period 1s")
+    host.docker("service create --detach --no-resolve-image --name web --endpoint-mode dnsrr --network shop --publish mode=host,target=80 --replicas 4 --stop-grace-period 1s")
         .args(["bbox", "httpd", "-f", "-p", "80", "-h", "/www"])
         .ok();
     eventually("four replicas", ANSWER, || {
@@ -75,6 +91,24 @@ fn a_service_answers_while_managers_die_and_nodes_are_drained() {
         logs.lines().filter(|line| *line == "said built").count()
     };
     eventually("an answer", ANSWER, || (answered() > 2).then_some(()));
+
+    let upgrade = "rollout upgrade s1 s2 s3 s4 --channel bundle:new --batch 2 --yes";
+    host.shell(FETCH).deadline(BOOT).ok();
+    answers_meanwhile(&host, upgrade);
+    // What is no service's ends with a member's engine, which has no live-restore.
+    host.docker("--context s4 start client").ok();
+    let known = status_of(&host);
+    assert_eq!(of(&known, "state"), ["ready"; 4]);
+    assert_eq!(of(&known, "availability"), ["active"; 4]);
+    assert!(
+        of(&known, "engine")
+            .iter()
+            .all(|engine| engine.starts_with("28.5.2")),
+        "{known}"
+    );
+    eventually("four replicas", ANSWER, || {
+        (running(&host, "prod") == 4).then_some(())
+    });
 
     // A manager dies, the one that the context leads to.
     host.berth("kill s1").ok();
@@ -101,7 +135,9 @@ fn a_service_answers_while_managers_die_and_nodes_are_drained() {
         (running(&host, "prod") == 4).then_some(())
     });
 
-    each_node_is_drained_and_comes_back(&host, &status);
+    answers_meanwhile(&host, "rollout restart s2 s3 --batch 1 --yes");
+    assert_eq!(of(&status_of(&host), "availability"), ["active"; 3]);
+    assert_eq!(running(&host, "prod"), 4);
 
     // It comes back, does not know that it is out, and joins again.
     host.berth("start s1").deadline(BOOT).ok();
@@ -137,33 +173,29 @@ fn a_service_answers_while_managers_die_and_nodes_are_drained() {
     host.finish();
 }
 
-/// What a rollout does around each machine's change, by the library.
-fn each_node_is_drained_and_comes_back(host: &Host, status: &Value) {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (machines, nodes) = (of(status, "machine"), of(status, "node"));
-    for (at, node) in nodes.iter().enumerate() {
-        // The next one is asked: this one's engine is about to be stopped.
-        let manager = &machines[(at + 1) % machines.len()];
-        let socket = host.machine(manager).join("docker.sock");
-        let began = Instant::now();
-        let moved = runtime.block_on(async {
-            let engine = Engine::over_unix(&socket).unwrap();
-            let moved = swarm::drain(&engine, node, ANSWER).await.unwrap();
-            let known = swarm::nodes(&engine).await.unwrap();
-            let drained = known.iter().find(|known| known.id == *node).unwrap();
-            assert_eq!(drained.availability, "drain");
-            swarm::activate(&engine, node, ANSWER).await.unwrap();
-            moved
-        });
-        assert!(moved.homeless.is_empty(), "{moved:?}");
-        println!(
-            "{} moved off {} in {:.1} s",
-            moved.moved,
-            machines[at],
-            began.elapsed().as_secs_f64()
-        );
-        assert_eq!(running(host, "prod"), 4);
-    }
+/// A rollout over the swarm's nodes, while a machine outside of the swarm asks the ports that they publish, as a balancer
+/// in front of them would.
+fn answers_meanwhile(host: &Host, rollout: &str) {
+    let nodes = MACHINES.map(|name| host.berth("ip").arg(name).run().stdout);
+    let nodes = nodes.each_ref().map(|address| address.trim()).join(" ");
+    let ask = format!("nohup perl -e '{BALANCER}' {nodes} >/run/answers 2>&1 </dev/null & sleep 2");
+    host.inside(CLIENTS, &format!("rm -f /run/over; {ask}"))
+        .ok();
+    let out = host.berth(rollout).deadline(ANSWER * 5).run();
+    println!("{rollout}: {:.1?}\n{}{}", out.took, out.stdout, out.stderr);
+    let said = host
+        .inside(CLIENTS, "touch /run/over; cat /run/answers")
+        .text();
+    assert_eq!(out.code, 0);
+    let times: Vec<u64> = said.lines().map(|line| line.parse().unwrap()).collect();
+    let gap = times.windows(2).map(|two| two[1] - two[0]).max().unwrap();
+    println!("{} answers, none for {gap} s at most", times.len());
+    let asked = times[times.len() - 1] - times[0];
+    assert!(
+        asked + 10 > out.took.as_secs(),
+        "it was not asked all the time: {asked} s"
+    );
+    assert!(gap <= LONGEST_GAP, "{times:?}");
 }
 
 /// How often the client was answered, and how often it asked.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ use crate::fleet::plan::{Action, Plan, Row};
 use crate::fleet::rollout::{self, Ending, Heard, Job, Rollout, Step, Task};
 use crate::fleet::{Bounds, Ended, Stop, crew};
 use crate::machine::Berth;
+
+/// In seconds.
+const BOOT_DEADLINE: u64 = 600;
 
 /// Make machines, change, replace and remove them until they are as a fleet file says
 #[derive(Debug, clap::Args)]
@@ -52,7 +56,7 @@ pub struct Args {
     json: bool,
 
     /// How long a new guest may take to answer, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = BOOT_DEADLINE, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
 }
 
@@ -69,6 +73,19 @@ struct Outcome<'a> {
     action: Action,
     done: bool,
     error: Option<String>,
+}
+
+impl Args {
+    /// A file that was applied before and not to its end, to be applied again.
+    pub fn again(file: &Path, yes: bool, json: bool) -> Self {
+        Args {
+            file: FileArgs::of(file),
+            yes,
+            dry_run: false,
+            json,
+            timeout: BOOT_DEADLINE,
+        }
+    }
 }
 
 /// Does it.
@@ -120,6 +137,7 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
             fleet: &fleet,
             boot_deadline: Duration::from_secs(args.timeout),
         },
+        yes: args.yes,
         screen,
         bounds: &bounds,
         tally: Tally::new(None, plan.machines.len()),
@@ -202,6 +220,7 @@ async fn agreed(
 
 struct Run<'a> {
     work: Work<'a>,
+    yes: bool,
     screen: &'a Screen,
     bounds: &'a Bounds,
     tally: Tally,
@@ -272,7 +291,8 @@ impl Run<'_> {
         let fleet = self.work.fleet;
         let home = &self.work.berth.home;
         let file = std::path::absolute(&fleet.path)?;
-        let task = Task::Apply { file };
+        let yes = self.yes;
+        let task = Task::Apply { file, yes };
         let steps = rows.iter().map(|(_, row)| Step {
             name: row.name.clone(),
             batch: 0,
@@ -351,7 +371,7 @@ impl Run<'_> {
 fn give_up_earlier(berth: &Berth, plan: &rollout::Plan) -> Result<()> {
     for seen in rollout::list(&berth.home)? {
         let open = seen.story.ended.is_none() && seen.running.is_none();
-        if open && seen.plan.task == plan.task {
+        if open && file_of(&seen.plan) == file_of(plan) {
             let earlier = Rollout::reopen(&berth.home, &seen.plan.id)?;
             earlier
                 .journal
@@ -359,6 +379,13 @@ fn give_up_earlier(berth: &Berth, plan: &rollout::Plan) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn file_of(plan: &rollout::Plan) -> Option<&Path> {
+    match &plan.task {
+        Task::Apply { file, .. } => Some(file),
+        _ => None,
+    }
 }
 
 fn outcome<'a>(row: &'a Row, outcomes: &HashMap<String, Option<String>>) -> Outcome<'a> {

@@ -1,6 +1,6 @@
 //! `berth plan`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ use crate::fleet::default_parallel;
 use crate::fleet::file::{DEFAULT_FILE, Fleet};
 use crate::fleet::plan::{Action, Difference, Plan, Row, plan};
 use crate::machine::Berth;
+
+/// In seconds.
+const ASKING: u64 = 30;
 
 /// Show what would have to be done for machines to be as a fleet file says
 #[derive(Debug, clap::Args)]
@@ -43,7 +46,7 @@ pub struct FileArgs {
     file: PathBuf,
 
     /// How long a machine may take to tell what it is like, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = ASKING, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     ask: u64,
 
     /// Machines at once [default: by this computer's CPUs and open files]
@@ -52,6 +55,15 @@ pub struct FileArgs {
 }
 
 impl FileArgs {
+    /// A file, whose machines are asked as if nothing else had been said.
+    pub fn of(file: &Path) -> Self {
+        FileArgs {
+            file: file.to_owned(),
+            ask: ASKING,
+            parallel: None,
+        }
+    }
+
     /// The file, read.
     ///
     /// # Errors

@@ -85,6 +85,32 @@ pub async fn provision_exactly(
     bring_about(berth, name, change, Some(settings), progress).await
 }
 
+/// Whether [`provision`] with `change`, after `settings` were added to the record's, would find nothing to do on a machine
+/// that runs.
+///
+/// # Errors
+/// What stands in the way, such as [`Error::BadRequest`] for settings that an engine would not start with.
+pub async fn is_provisioned(
+    opened: &Opened,
+    session: &Session,
+    change: &EngineChange,
+    settings: &EngineSettings,
+    progress: &dyn Progress,
+) -> Result<bool> {
+    let record = &opened.record;
+    let engine = change.of(&record.engine);
+    check_engine(&engine).await?;
+    let amended = record.settings.clone().amended(settings);
+    let wanted = Wanted {
+        replace: change.channel.is_some(),
+        settings: amended.resolve()?,
+        ..wanted(&engine)?
+    };
+    let recorded = engine == record.engine && amended == record.settings;
+    let there = berth_provision::is_provisioned(session, &wanted, progress).await;
+    Ok(there.map_err(Error::provision(&record.name))? && recorded)
+}
+
 async fn bring_about(
     berth: &Berth,
     name: &str,

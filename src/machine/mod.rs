@@ -46,7 +46,9 @@ pub use clone::{Origin, clone};
 pub use create::{create, resume_create};
 pub use drivers::Drivers;
 pub use endpoint::SUPERVISE;
-pub use engine::{EngineChange, bundle_engine, engine_versions, provision, provision_exactly};
+pub use engine::{
+    EngineChange, bundle_engine, engine_versions, is_provisioned, provision, provision_exactly,
+};
 pub use error::{Error, Result};
 pub use expiry::{Expiry, MOST as MOST_TTL, remove_by_itself};
 pub use image::{Builds, builds};
@@ -63,7 +65,7 @@ pub use reach::{Reached, reach, reach_engine};
 pub use record::{CloudInit, DISTRO, EngineWish, ImageRef, Installed, Record};
 pub use remove::{remove, remove_if_over};
 pub use request::Request;
-pub use settings::{EngineSettings, amend_settings, drift};
+pub use settings::{EngineSettings, amend_settings, drift, restore_settings};
 pub use size::{parse_size, show_size};
 pub use snapshot::{remove_snapshot, restore_snapshot, snapshots, take_snapshot};
 pub use status::{Row, ask, ask_all};

@@ -49,12 +49,21 @@ pub async fn stop(
     take_down(&opened, deadline, progress).await
 }
 
-/// Powers a machine off at once.
+/// Powers a machine off at once, also while somebody works inside it: what is done there can break off at any time.
 ///
 /// # Errors
 /// If the driver fails.
 pub async fn kill(berth: &Berth, name: &str, progress: &dyn Progress) -> Result<()> {
-    let _lock = begin(berth, "kill", name, progress).await?;
+    berth.record(name)?;
+    let holder = store::holder(&berth.home.lock(name));
+    let inside = holder.is_some_and(|holder| {
+        let verb = holder.doing.split(' ').next();
+        matches!(verb, Some("upgrade" | "provision"))
+    });
+    let _lock = match inside {
+        true => None,
+        false => Some(begin(berth, "kill", name, progress).await?),
+    };
     let opened = berth.open(name).await?;
     opened
         .driver

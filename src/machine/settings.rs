@@ -50,7 +50,7 @@ impl EngineSettings {
     }
 
     /// These with `other` above them: its file replaces the one that is there, its lists and variables are added.
-    fn amended(mut self, other: &Self) -> Self {
+    pub(super) fn amended(mut self, other: &Self) -> Self {
         if other.daemon_json.is_some() {
             self.daemon_json.clone_from(&other.daemon_json);
         }
@@ -158,6 +158,20 @@ pub async fn amend_settings(
     let mut record = berth.record(name)?;
     record.settings = record.settings.amended(settings);
     record.settings.resolve()?;
+    record.write(&berth.home)
+}
+
+/// Has a machine's record say what it said before, when its engine could not be brought to more.
+pub async fn restore_settings(
+    berth: &Berth,
+    name: &str,
+    before: &EngineSettings,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let doing = format!("provision {name}");
+    let _lock = berth.lock(name, &doing, |who| progress.note(who)).await?;
+    let mut record = berth.record(name)?;
+    record.settings = before.clone();
     record.write(&berth.home)
 }
 

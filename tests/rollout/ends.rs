@@ -159,3 +159,29 @@ pub fn adopt(world: &World, host: &Host, name: &str) {
     args.extend(options.iter().map(String::as_str));
     world.berth(&args).ok();
 }
+
+#[test]
+fn a_fleet_file_that_broke_off_under_way_is_gone_on_with_as_any_rollout() {
+    let world = World::new();
+    let file = |role: &str| {
+        let text = format!(
+            "fleet = 'prod'\n[defaults]\ndriver = 'sshd'\nimage = './tiny.qcow2'\nengine = 'none'\nmemory = '64M'\n\
+             [groups.web]\ncount = 2\nlabels = {{ role = '{role}' }}\n[rollout]\nbatch = 1\n"
+        );
+        fs::write(world.path("fleet.toml"), text).unwrap();
+    };
+    file("old");
+    world.berth(&["apply", "--yes"]).ok();
+    file("new");
+    let mut broken = world.command(&["apply", "--yes"]);
+    let ran = world.finish(broken.env("BERTH_DIE_AT", "rollout:web-2:before-begin"));
+    assert_eq!(ran.code, KILLED, "{ran:?}");
+    world.berth(&["plan"]).code(6);
+    assert_eq!(status(&world)["state"], "broke off");
+
+    // It was said to go ahead without a question, and that holds.
+    let ran = world.berth(&["rollout", "resume"]).ok();
+    assert_eq!(ran.lines(), ["web-2 changed"]);
+    world.berth(&["plan"]).code(0);
+    world.berth(&["rollout", "resume"]).code(3);
+}

@@ -7,6 +7,13 @@ use std::time::Duration;
 
 use super::{ANSWER, Host, eventually};
 
+/// Downloads the engine of Debian's unstable suite into the folder `new`, by lists of apt's that are the test's own.
+pub const FETCH: &str = "mkdir -p new apt/lists/partial apt/cache/archives/partial; \
+     echo 'deb [check-valid-until=no] http://deb.debian.org/debian sid main' >apt/list; \
+     o='-q -o APT::Sandbox::User=root -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false'; \
+     o=\"$o -o Dir::Etc::SourceList=$PWD/apt/list -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists=$PWD/apt/lists\"; \
+     o=\"$o -o Dir::Cache=$PWD/apt/cache\"; apt-get $o update; cd new; apt-get $o download docker.io docker-cli tini-static";
+
 /// Builds the image `bbox` from nothing but Debian's static busybox. No registry is needed. The name is no beginning of
 /// an image's id, which podman would take it for.
 pub fn build_busybox(host: &Host) {

@@ -14,7 +14,7 @@ mod run;
 mod story;
 mod terminal;
 
-pub use engine::{build_busybox, compose, http_get, short_docker_list};
+pub use engine::{FETCH, build_busybox, compose, http_get, short_docker_list};
 pub use left::assert_nothing_left;
 pub use run::{Out, Run};
 pub use story::{Story, tell};

@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
-use super::vm::{ANSWER, BOOT, Host, Run, image};
-use super::{FETCH, NEW, ROLLOUT, packages};
+use super::vm::{ANSWER, BOOT, FETCH, Host, Run, image};
+use super::{NEW, ROLLOUT, packages};
 
 /// Makes the engine's package do harm where a file says so: it fills the disk before it is unpacked, or hangs while it is
 /// configured.
@@ -90,8 +87,9 @@ fn a_machine_that_dies_is_told_of_and_finished_later(host: &Host, name: &str) {
         let running = scope.spawn(|| upgrade(host, name).exits(5));
         let hangs = "until [ -e /run/hangs ]; do sleep 0.2; done; sync";
         host.inside(name, hangs).deadline(ROLLOUT).ok();
-        // berth itself would wait for its own upgrade.
-        kill(Pid::from_raw(host.vm_pid(name)), Signal::SIGKILL).unwrap();
+        // The upgrade is not waited for.
+        let killed = host.berth("kill").arg(name).ok();
+        assert!(killed.took < Duration::from_secs(20), "{:?}", killed.took);
         let out = running.join().unwrap();
         println!("{name}: died under it\n{}", out.stderr);
         out.says(&format!("1 failed: {name}"));
@@ -115,7 +113,8 @@ fn an_engine_that_hangs_is_not_touched(host: &Host, name: &str) {
     host.inside(name, "kill -STOP $(pidof dockerd)").ok();
     let out = upgrade(host, name).deadline(ANSWER * 2).exits(1);
     println!("{name}: given up after {:.1?}\n{}", out.took, out.stderr);
-    out.says("nothing was begun: 1 of 1 cannot take part");
+    out.says("nothing was begun: 1 of 1 cannot take part")
+        .says(&format!("`berth restart {name}`"));
     assert_eq!(packages(host, name), before);
     host.inside(name, "kill -CONT $(pidof dockerd)").ok();
     assert!(super::vm::eventually(

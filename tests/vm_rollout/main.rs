@@ -10,7 +10,7 @@ mod vm;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use vm::{BOOT, Host, Out, build_busybox, image};
+use vm::{BOOT, FETCH, Host, Out, build_busybox, image};
 
 /// All of it.
 const ROLLOUT: Duration = Duration::from_secs(1800);
@@ -24,13 +24,6 @@ const MACHINES: &str = "4,0";
 
 /// So many boot at once.
 const AT_ONCE: usize = 3;
-
-/// Downloads the new engine into the folder `new`, by lists of apt's that are the test's own.
-const FETCH: &str = "mkdir -p new apt/lists/partial apt/cache/archives/partial; \
-     echo 'deb [check-valid-until=no] http://deb.debian.org/debian sid main' >apt/list; \
-     o='-q -o APT::Sandbox::User=root -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false'; \
-     o=\"$o -o Dir::Etc::SourceList=$PWD/apt/list -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists=$PWD/apt/lists\"; \
-     o=\"$o -o Dir::Cache=$PWD/apt/cache\"; apt-get $o update; cd new; apt-get $o download docker.io docker-cli tini-static";
 
 /// Every package of the engine with its version, and what is held.
 const PACKAGES: &str = "dpkg-query -W docker.io docker-cli containerd runc; apt-mark showhold";
@@ -112,7 +105,42 @@ fn a_fleet_is_upgraded_in_batches_and_every_container_counts_on() {
     }
     let history = host.berth("rollout history --format {{.State}}").text();
     assert_eq!(history, "taken back\ndone");
+    settings_are_changed_for_all(&host, &names);
     host.finish();
+}
+
+/// All engines are told something new in batches, while what runs in them runs on; asked again, nothing is to do.
+fn settings_are_changed_for_all(host: &Host, names: &[String]) {
+    let counted: Vec<u64> = names.iter().map(|name| counts(host, name, 0)).collect();
+    let line = "rollout provision --all --batch 50% --yes --engine-label tier=web";
+    let out = host.berth(line).deadline(ROLLOUT).ok();
+    println!("told all in {:.1?}\n{}", out.took, out.stderr);
+    for (name, counted) in names.iter().zip(counted) {
+        let labels = host.docker(&format!("--context {name} info --format {{{{.Labels}}}}"));
+        assert_eq!(labels.text(), "[tier=web]");
+        counts(host, name, counted);
+    }
+    let again = host.berth(line).deadline(ROLLOUT).ok();
+    println!("asked again in {:.1?}", again.took);
+    assert!(again.says("nothing is to do on").stdout.is_empty());
+
+    // One that no engine starts with: the first machine's runs on with what it had, and the others are not begun.
+    let counted = counts(host, &names[0], 0);
+    std::fs::write(host.scratch().join("bad.json"), "{\"no-such-setting\": 1}").unwrap();
+    let bad = "rollout provision --all --yes --daemon-json bad.json";
+    let out = host.berth(bad).deadline(ROLLOUT).exits(5);
+    println!("refused after {:.1?}\n{}", out.took, out.stderr);
+    out.says("no-such-setting").says("1 failed: m01");
+    counts(host, &names[0], counted);
+    let waiting = states(host)
+        .into_iter()
+        .filter(|(_, state)| state == "waiting");
+    assert_eq!(waiting.count(), names.len() - 1);
+    host.berth("rollout abort").ok();
+    host.berth(line)
+        .deadline(ROLLOUT)
+        .ok()
+        .says("nothing is to do on");
 }
 
 /// Makes the machines, each with a container that counts.

@@ -44,6 +44,41 @@ const STEPS: &[&dyn Step] = &[
     &check::Check,
 ];
 
+/// Whether a machine is what is wanted already, and its engine answers. Changes nothing.
+///
+/// # Errors
+/// If the machine cannot be asked, or cannot become what is wanted.
+pub async fn is_provisioned(
+    session: &Session,
+    wanted: &Wanted,
+    progress: &dyn Progress,
+) -> Result<bool> {
+    if wanted.engine == Kind::None {
+        return Ok(true);
+    }
+    let mut context = Context::look(session, wanted, progress).await?;
+    open_bundle(&mut context).await?;
+    let check = check::Check.title();
+    for step in STEPS.iter().filter(|step| step.title() != check) {
+        if !step.done(&context).await? {
+            return Ok(false);
+        }
+    }
+    Ok(check::Check.run(&mut context).await.is_ok())
+}
+
+/// Looks through the bundle, if it is needed.
+async fn open_bundle(context: &mut Context<'_>) -> Result<()> {
+    if let Some(path) = deliver::path(context) {
+        let bundle = Bundle::open(path).await?;
+        let (host, arch) = (context.session.host(), &context.facts.arch);
+        let (engine, version) = (context.wanted.engine, &context.wanted.version);
+        bundle.check(host, context.family, arch, engine, version)?;
+        context.bundle = Some(bundle);
+    }
+    Ok(())
+}
+
 /// Brings a machine to what is wanted and tells what it has. A machine that is there already costs one command
 /// and one request. `on_step` is called with the title of each step that was carried out, when it is.
 ///
@@ -77,17 +112,7 @@ pub async fn provision(
         engine: None,
         patience: context::PATIENCE,
     };
-    if let Some(path) = deliver::path(&context) {
-        let bundle = Bundle::open(path).await?;
-        bundle.check(
-            session.host(),
-            context.family,
-            &found.arch,
-            wanted.engine,
-            &wanted.version,
-        )?;
-        context.bundle = Some(bundle);
-    }
+    open_bundle(&mut context).await?;
     let was_let_in = access::Access.done(&context).await?;
     for step in STEPS {
         if !step.done(&context).await? {

@@ -149,29 +149,35 @@ pub async fn drain(manager: &Engine, node: &str, deadline: Duration) -> Result<M
     }
 }
 
-/// Lets containers come to a node again, as soon as it is ready.
+/// Lets containers come to a node again, as soon as it is ready. A manager that was just started has no answer before the
+/// managers have found each other: it is asked again.
 ///
 /// # Errors
-/// [`Error::Timeout`] if the node is not back in the swarm within `deadline`; [`Error::Engine`].
+/// [`Error::Timeout`] if the node is not back in the swarm within `deadline`; [`Error::Engine`] if there is no answer.
 pub async fn activate(manager: &Engine, node: &str, deadline: Duration) -> Result<()> {
     let until = Instant::now() + deadline;
-    set(manager, node, "Availability", "active").await?;
     let mut pause = FIRST_PAUSE;
     loop {
-        let found = nodes(manager).await?.into_iter().find(|n| n.id == node);
-        match found {
-            Some(found) if is_well(&found) => return Ok(()),
-            _ if Instant::now() + pause >= until => {
-                return Err(Error::Timeout {
-                    host: format!("node {node}"),
-                    what: "its return into the swarm".into(),
-                    after: deadline,
-                });
-            }
-            _ => sleep(pause).await,
+        let back = is_back(manager, node).await;
+        if matches!(back, Ok(true)) {
+            return Ok(());
         }
+        if Instant::now() + pause >= until {
+            return Err(back.err().unwrap_or_else(|| Error::Timeout {
+                host: format!("node {node}"),
+                what: "its return into the swarm".into(),
+                after: deadline,
+            }));
+        }
+        sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+async fn is_back(manager: &Engine, node: &str) -> Result<bool> {
+    set(manager, node, "Availability", "active").await?;
+    let found = nodes(manager).await?.into_iter().find(|n| n.id == node);
+    Ok(found.is_some_and(|node| is_well(&node)))
 }
 
 /// Whether a node takes part: a manager is reached by the others, too.

@@ -10,6 +10,7 @@ use super::pace::PaceArgs;
 use super::report::{self, Report};
 use crate::cli::error::Usage;
 use crate::cli::progress::Screen;
+use crate::cli::settings::SettingsArgs;
 use crate::cli::words::PARTLY_FAILED;
 use crate::cli::{output, report as errors};
 use crate::fleet::rollout::{Job, Plan, Rollout, Task};
@@ -95,7 +96,7 @@ pub struct RestartArgs {
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  berth rollout provision -l site=ship --channel bundle:./docker.tar\n  \
-                        berth rollout provision --all --batch 10%"
+                        berth rollout provision --all --batch 10% --registry-mirror https://mirror.example.org"
 )]
 pub struct ProvisionArgs {
     #[command(flatten)]
@@ -109,6 +110,9 @@ pub struct ProvisionArgs {
     /// is replaced
     #[arg(long)]
     channel: Option<String>,
+
+    #[command(flatten)]
+    settings: SettingsArgs,
 
     #[command(flatten)]
     pace: PaceArgs,
@@ -162,6 +166,7 @@ pub async fn provision(berth: &Berth, args: ProvisionArgs, screen: &Screen) -> R
     let task = Task::Provision {
         engine: args.engine,
         channel: args.channel.map(absolute),
+        settings: args.settings.settings()?,
     };
     begin(berth, task, &args.selection, &args.pace, false, screen).await
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use super::go::{self, Shown};
+use crate::cli::apply;
 use crate::cli::error::Usage;
 use crate::cli::fleet_args::FleetArgs;
 use crate::cli::progress::Screen;
@@ -14,7 +15,7 @@ use crate::machine::Berth;
 /// Go on with a rollout that broke off or was stopped
 ///
 /// Machines that are done are left alone; those that failed or were cut off are tried again, in the plan's order and
-/// batches. Failures are counted anew.
+/// batches. Failures are counted anew. A fleet file is applied again, and asks what it asked before.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  berth rollout resume\n  berth rollout resume 20260102-030405 --rollback-all"
@@ -43,19 +44,17 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
         None => only_open(&berth.home)?,
     };
     let rollout = Rollout::reopen(&berth.home, &id)?;
-    if let Task::Apply { file } = &rollout.plan.task {
-        return Err(Usage(format!(
-            "`berth apply -f {}` goes on with it",
-            file.display()
-        ))
-        .into());
-    }
     if args.rollback_all && !matches!(rollout.plan.task, Task::Upgrade { .. }) {
         return Err(Usage(format!(
             "--rollback-all: only an upgrade can be taken back; this is {}",
             rollout.plan.task.word()
         ))
         .into());
+    }
+    if let Task::Apply { file, yes } = rollout.plan.task.clone() {
+        // What is left is found out anew, and this rollout ended by the one that does it.
+        drop(rollout);
+        return apply::run(berth, &apply::Args::again(&file, yes, args.json), screen).await;
     }
     let shown = Shown {
         json: args.json,

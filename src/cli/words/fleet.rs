@@ -33,6 +33,10 @@ pub(super) fn of_rollout(error: &rollout::Error) -> Words {
             FAILED,
             "adopt one of its managers, or drain the node by hand and take it out of the swarm",
         ),
+        Error::Quorum { .. } => hinted(
+            WRONG_STATE,
+            "`berth swarm status` tells which are missing: start them, or `berth swarm replace` them first",
+        ),
         Error::Exit { .. } | Error::TakenBack { .. } => plain(FAILED),
         Error::NoSuch(_) => hinted(NOT_FOUND, "`berth rollout history` lists them"),
         Error::NoneOpen => hinted(

@@ -101,6 +101,15 @@ pub(super) fn of_provision(machine: &str, error: &ProvisionError) -> Words {
                 "`berth status {machine}` tells whether it runs, `berth logs {machine}` what it says"
             ),
         ),
+        ProvisionError::Engine {
+            what: "does not answer",
+            ..
+        } => hinted(
+            FAILED,
+            &format!(
+                "`berth ssh {machine}` leads to its log and its service; `berth restart {machine}` starts the machine anew"
+            ),
+        ),
         ProvisionError::Io { source, .. } => of_io(source),
         _ => hinted(
             FAILED,

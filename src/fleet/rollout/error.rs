@@ -48,9 +48,22 @@ pub enum Error {
     },
     /// The machine works for a swarm, and nobody can be asked to empty it.
     #[error(
-        "machine {0} is a worker of a swarm, and no manager of it is a machine of berth's that answers"
+        "machine {0} is a node of a swarm, and no manager of it is a machine of berth's that answers"
     )]
     NoManager(String),
+    /// The machine's swarm could decide nothing without it.
+    #[error(
+        "machine {machine} is one of the {managers} managers of a swarm, and of the others only {others} can be reached: \
+         without it the swarm could decide nothing"
+    )]
+    Quorum {
+        /// Which machine.
+        machine: String,
+        /// How many managers there are.
+        managers: usize,
+        /// How many beside this one are reached.
+        others: usize,
+    },
     /// A command failed.
     #[error("machine {machine}: exit {code}{}{words}", if words.is_empty() { "" } else { ": " })]
     Exit {

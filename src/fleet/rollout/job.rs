@@ -103,21 +103,39 @@ impl<'a> Job<'a> {
                 self.reach(name).await?;
                 step(has, self.task.word().to_owned())
             }
-            Task::Provision { engine, channel } => {
-                self.reach(name).await?;
+            Task::Provision {
+                engine,
+                channel,
+                settings,
+            } => {
                 let change = EngineChange {
                     engine: engine.clone(),
                     channel: channel.clone(),
                 };
+                let session = self.reach(name).await?;
+                let opened = berth.open(name).await?;
+                let done =
+                    machine::is_provisioned(&opened, &session, &change, settings, progress).await?;
+                if done {
+                    return Ok(None);
+                }
                 let wish = change.of(&record.engine);
                 let version = wish.version.map(|version| format!(" {version}"));
                 let version = version.unwrap_or_default();
-                step(has, format!("{}{version} ({})", wish.kind, wish.channel))
+                let told = if settings.is_empty() {
+                    ""
+                } else {
+                    ", settings"
+                };
+                step(
+                    has,
+                    format!("{}{version} ({}){told}", wish.kind, wish.channel),
+                )
             }
             Task::Apply { .. } => return Ok(None),
         };
         if self.disturbs() && record.installed.is_some() {
-            self.swarms.place(name).await?;
+            self.swarms.check(name).await?;
         }
         Ok(Some(step))
     }
@@ -156,10 +174,11 @@ impl<'a> Job<'a> {
     }
 
     /// A connection to a machine that runs, kept for the work.
-    async fn reach(&self, name: &str) -> Result<()> {
+    async fn reach(&self, name: &str) -> Result<Session> {
         let session = self.connect(name).await?;
-        self.sessions.lock().await.insert(name.to_owned(), session);
-        Ok(())
+        let kept = session.clone();
+        self.sessions.lock().await.insert(name.to_owned(), kept);
+        Ok(session)
     }
 
     async fn connect(&self, name: &str) -> Result<Session> {
@@ -188,15 +207,22 @@ impl<'a> Job<'a> {
                 .await
                 .map(|()| Said::default())
                 .map_err(Error::from),
-            Task::Provision { engine, channel } => {
+            Task::Provision {
+                engine,
+                channel,
+                settings,
+            } => {
                 let change = EngineChange {
                     engine: engine.clone(),
                     channel: channel.clone(),
                 };
-                machine::provision(self.berth, name, &change, progress)
-                    .await
-                    .map(|_| Said::default())
-                    .map_err(Error::from)
+                let (berth, before) = (self.berth, self.berth.record(name)?.settings);
+                machine::amend_settings(berth, name, settings, progress).await?;
+                let done = machine::provision(berth, name, &change, progress).await;
+                if done.is_err() && !settings.is_empty() {
+                    machine::restore_settings(berth, name, &before, progress).await?;
+                }
+                Ok(done.map(|_| Said::default())?)
             }
             // A fleet file's own command does it.
             Task::Apply { .. } => Ok(Said::default()),
@@ -225,9 +251,17 @@ impl<'a> Job<'a> {
         let done = work(session).await;
         // Containers are let in again whether the work was done or not: the machine is as well as it can be.
         if let Some(place) = swarm {
-            let back = self.swarms.fill(rollout, name, place, progress).await;
-            if done.is_ok() {
-                back?;
+            let failed = done.is_err();
+            let back = self
+                .swarms
+                .fill(rollout, name, place, failed, progress)
+                .await;
+            match back {
+                Err(error) if failed => progress.note(&format!(
+                    "{error}; its swarm's containers stay away until the rollout goes on, or \
+                     `docker node update --availability active`"
+                )),
+                back => back?,
             }
         }
         let said = done?;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::amount::{Amount, batches};
 use crate::fleet::Remote;
-use crate::machine::EngineWish;
+use crate::machine::{EngineSettings, EngineWish};
 
 /// How carefully a rollout goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,11 +47,17 @@ pub enum Task {
         engine: Option<String>,
         /// As [`crate::machine::EngineChange::channel`].
         channel: Option<String>,
+        /// What the engine is told from now on, beyond what it was told before. Values may be secret.
+        #[serde(default, skip_serializing_if = "EngineSettings::is_empty")]
+        settings: EngineSettings,
     },
     /// What a fleet file says.
     Apply {
         /// The file.
         file: PathBuf,
+        /// Whether it was said to go ahead without a question, whatever is removed.
+        #[serde(default)]
+        yes: bool,
     },
 }
 

@@ -6,6 +6,7 @@ use berth_driver_api::Progress;
 use berth_provision::engine::Engine;
 use berth_provision::swarm::{self, Role};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
+use tokio::time::{Instant, sleep};
 
 use super::error::{Error, Result};
 use super::folder::Rollout;
@@ -19,6 +20,15 @@ const CONNECTING: Duration = Duration::from_secs(60);
 /// How long containers may take to move elsewhere, and a node to be back.
 const MOVING: Duration = Duration::from_secs(300);
 
+/// How long a node whose work failed is waited for: it may be dead.
+const FAILED: Duration = Duration::from_secs(60);
+
+/// How long managers that have just come back may take to be heard of by the others.
+const RETURNING: Duration = Duration::from_secs(60);
+
+/// Between two looks at a node that is on its way.
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// The swarms that machines of berth's are nodes of.
 pub struct Swarms<'a> {
     berth: &'a Berth,
@@ -26,6 +36,8 @@ pub struct Swarms<'a> {
     managers: OnceCell<Vec<String>>,
     /// Two managers that are away at once could cost a swarm its quorum.
     one_manager: Mutex<()>,
+    /// Two nodes that are emptied at once could have all replicas of a service between them.
+    one_moves: Mutex<()>,
 }
 
 /// A machine's place in a swarm.
@@ -35,6 +47,16 @@ pub struct Place {
     /// The machine whose engine is asked to change it.
     manager: String,
     availability: String,
+    /// How many managers the swarm has, and how many of them beside this machine the others reach.
+    managers: usize,
+    others: usize,
+}
+
+impl Place {
+    /// Whether the swarm can decide while this machine is away. One or two managers never can.
+    fn can_spare(&self) -> bool {
+        self.role == Role::Worker || self.managers < 3 || self.others > self.managers / 2
+    }
 }
 
 /// A node that was emptied.
@@ -50,6 +72,7 @@ impl<'a> Swarms<'a> {
             berth,
             managers: OnceCell::new(),
             one_manager: Mutex::new(()),
+            one_moves: Mutex::new(()),
         }
     }
 
@@ -74,8 +97,15 @@ impl<'a> Swarms<'a> {
                 continue;
             };
             let nodes = swarm::nodes(&engine).await.unwrap_or_default();
+            let deciding = nodes.iter().filter(|node| node.role == Role::Manager);
+            let others = deciding
+                .clone()
+                .filter(|node| node.id != member.node && node.reachable == Some(true));
+            let (deciding, others) = (deciding.count(), others.count());
             if let Some(node) = nodes.into_iter().find(|node| node.id == member.node) {
                 return Ok(Some(Place {
+                    managers: deciding,
+                    others,
                     node: node.id,
                     role: member.role,
                     manager,
@@ -84,6 +114,21 @@ impl<'a> Swarms<'a> {
             }
         }
         Err(Error::NoManager(name.to_owned()))
+    }
+
+    /// Refuses a machine that its swarm cannot spare now.
+    ///
+    /// # Errors
+    /// [`Error::Quorum`]; as [`Swarms::place`].
+    pub async fn check(&self, name: &str) -> Result<()> {
+        match self.place(name).await? {
+            Some(place) if !place.can_spare() => Err(Error::Quorum {
+                machine: name.to_owned(),
+                managers: place.managers,
+                others: place.others,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Empties a machine's node, if it is one. Whoever drained it before is left their will, unless that was this rollout.
@@ -107,13 +152,20 @@ impl<'a> Swarms<'a> {
         if place.availability != "active" && !before.drained {
             return Ok(None);
         }
+        let until = Instant::now() + RETURNING;
+        while let Err(error) = self.check(name).await {
+            if !matches!(error, Error::Quorum { .. }) || Instant::now() + PAUSE >= until {
+                return Err(error);
+            }
+            sleep(PAUSE).await;
+        }
+        let _moves = self.one_moves.lock().await;
         progress.phase("Moving the swarm's containers elsewhere");
         rollout
             .journal
             .note(Event::Drained, Some(name), None, None)?;
         let failed = machine::Error::provision(name);
-        let manager = self.engine(&place.manager).await?;
-        let manager = manager.ok_or_else(|| Error::NoManager(name.to_owned()))?;
+        let manager = self.manager_for(name, &place).await?;
         let moved = swarm::drain(&manager, &place.node, MOVING).await;
         let moved = match moved {
             Ok(moved) => moved,
@@ -132,7 +184,8 @@ impl<'a> Swarms<'a> {
         }))
     }
 
-    /// Lets containers come to a machine's node again.
+    /// Lets containers come to a machine's node again, once it takes part; one whose work has `failed` is not waited for
+    /// as long.
     ///
     /// # Errors
     /// If it does not come back into its swarm.
@@ -141,17 +194,53 @@ impl<'a> Swarms<'a> {
         rollout: &Rollout,
         name: &str,
         emptied: Emptied<'_>,
+        failed: bool,
         progress: &dyn Progress,
     ) -> Result<()> {
         progress.phase("Letting the swarm's containers in");
         let place = &emptied.place;
-        let manager = self.engine(&place.manager).await?;
-        let manager = manager.ok_or_else(|| Error::NoManager(name.to_owned()))?;
-        let active = swarm::activate(&manager, &place.node, MOVING).await;
+        let patience = if failed { FAILED } else { MOVING };
+        let until = Instant::now() + patience;
+        // What the others last heard of it may be from before it went.
+        while !self.takes_part(name, place.role).await && Instant::now() + PAUSE < until {
+            sleep(PAUSE).await;
+        }
+        let manager = self.manager_for(name, place).await?;
+        let left = until.saturating_duration_since(Instant::now());
+        let active = swarm::activate(&manager, &place.node, left).await;
         active.map_err(machine::Error::provision(name))?;
         Ok(rollout
             .journal
             .note(Event::Active, Some(name), None, None)?)
+    }
+
+    /// Whether a machine's engine itself says that it is a node in good standing.
+    async fn takes_part(&self, name: &str, role: Role) -> bool {
+        let Ok(Some(engine)) = self.engine(name).await else {
+            return false;
+        };
+        let member = swarm::info(&engine).await.ok().flatten();
+        member.is_some_and(|member| member.role == role && member.trouble.is_none())
+    }
+
+    /// An engine that decides about a node: the one that was asked before, or another one if that does not answer.
+    async fn manager_for(&self, name: &str, place: &Place) -> Result<Engine> {
+        if let Some(engine) = self.decides(&place.manager, place).await {
+            return Ok(engine);
+        }
+        for manager in self.managers().await {
+            if let Some(engine) = self.decides(manager, place).await {
+                return Ok(engine);
+            }
+        }
+        Err(Error::NoManager(name.to_owned()))
+    }
+
+    async fn decides(&self, manager: &str, place: &Place) -> Option<Engine> {
+        let engine = self.engine(manager).await.ok()??;
+        let nodes = swarm::nodes(&engine).await.ok()?;
+        let knows = nodes.iter().any(|node| node.id == place.node);
+        knows.then_some(engine)
     }
 
     /// The machines whose engines are managers, asked once.
