@@ -43,6 +43,7 @@ fn machines_are_made_kept_and_removed_by_virtualbox() {
     its_secrets_are_its_own(&host);
     a_taken_port_is_exchanged(&vbox, &host, port);
     its_disks_boot(&host);
+    what_it_was_is_kept(&vbox, &host);
 
     vbox.berth(&host, "rm --yes web1").ok();
     assert_eq!(vbox.manage(&host, "list hdds").ok().stdout, vbox.nothing);
@@ -147,6 +148,35 @@ fn a_taken_port_is_exchanged(vbox: &VBox, host: &Host, port: u16) {
     let note = format!("another program listens on port {port}");
     assert!(out.stderr.contains(&note), "{}", out.stderr);
     assert_ne!(forwarded(&vbox.show(host, "web1")), port);
+}
+
+/// Snapshots are layers over the machine's disk, whose boot disk they leave alone; a copy has one disk of its own.
+fn what_it_was_is_kept(vbox: &VBox, host: &Host) {
+    // All of it was made but the start, which this computer cannot do: it is a machine that is off.
+    fs::remove_file(host.machine("web1").join("journal")).unwrap();
+    for name in ["before", "later"] {
+        vbox.berth(host, "snapshot create web1").arg(name).ok();
+    }
+    let listed = vbox.berth(host, "snapshot ls web1 -q").ok().stdout;
+    assert_eq!(listed, "before\nlater\n");
+    let shown = vbox.show(host, "web1");
+    assert!(
+        shown.contains("/Snapshots/{") && shown.contains("/vm/boot.vmdk\"\n"),
+        "{shown}"
+    );
+    let missing = vbox.berth(host, "snapshot restore web1 none").exits(3);
+    assert!(missing.stderr.contains("none"), "{}", missing.stderr);
+    vbox.berth(host, "snapshot restore web1 before").ok();
+    vbox.berth(host, "snapshot rm web1 later").ok();
+    let listed = vbox.berth(host, "snapshot ls web1 -q").ok().stdout;
+    assert_eq!(listed, "before\n");
+
+    let copied = vbox.berth(host, "clone web1 web2").deadline(BOOT).exits(1);
+    assert!(copied.stderr.contains("/dev/vboxdrv"), "{}", copied.stderr);
+    let shown = vbox.show(host, "web2");
+    assert!(shown.contains("/vm/disk.vdi\"\n"), "{shown}");
+    vbox.berth(host, "rm --yes web2").ok();
+    assert!(vbox.show(host, "web1").contains("/Snapshots/{"));
 }
 
 /// What VirtualBox would start from, on the same kind of controller and in the same order: the guest comes up by UEFI, has

@@ -9,7 +9,7 @@ pub(crate) type Version = (u32, u32);
 
 /// The storage controller's name, and the ports of the machine's disks on it.
 pub(crate) const CONTROLLER: &str = "SATA";
-pub(crate) const BOOT_PORT: &str = "0";
+const BOOT_PORT: &str = "0";
 pub(crate) const DISK_PORT: &str = "1";
 
 /// The NAT rule that leads to SSH.
@@ -91,14 +91,22 @@ impl Hardware<'_> {
     }
 }
 
-/// `modifyvm`, twice: SSH is on another port.
-pub(crate) fn move_port(id: Uuid, port: u16, version: Version) -> [Vec<String>; 2] {
+/// What has SSH be on `port`, if that is not what the VM's `rules` say: `modifyvm`, once or twice.
+pub(crate) fn lead_port(id: Uuid, port: u16, rules: &[&str], version: Version) -> Vec<Vec<String>> {
     let option = named(version, "--nat-pf1", "--natpf1");
-    let (id, rule) = (id.to_string(), rule(port));
-    [
-        words(&["modifyvm", &id, option, "delete", RULE]),
-        words(&["modifyvm", &id, option, &rule]),
-    ]
+    let (id, wanted) = (id.to_string(), rule(port));
+    let own = rules
+        .iter()
+        .find(|rule| rule.split(',').next() == Some(RULE));
+    if own.is_some_and(|rule| *rule == wanted) {
+        return Vec::new();
+    }
+    let mut all = Vec::new();
+    if own.is_some() {
+        all.push(words(&["modifyvm", &id, option, "delete", RULE]));
+    }
+    all.push(words(&["modifyvm", &id, option, &wanted]));
+    all
 }
 
 fn rule(port: u16) -> String {
@@ -122,6 +130,13 @@ pub(crate) fn attach(id: Uuid, port: &str, medium: &str) -> Vec<String> {
         "--medium",
         medium,
     ])
+}
+
+/// `storageattach`, for the disk that the machine boots from: snapshots leave it alone.
+pub(crate) fn attach_boot(id: Uuid, medium: &str) -> Vec<String> {
+    let mut arguments = attach(id, BOOT_PORT, medium);
+    arguments.extend(words(&["--mtype", "writethrough"]));
+    arguments
 }
 
 #[cfg(test)]
@@ -168,8 +183,14 @@ mod tests {
 
     #[test]
     fn a_rule_is_replaced_by_its_name() {
-        let [delete, add] = move_port(Uuid::from_u128(7), 42002, (6, 1));
+        let led = |rules: &[&str]| lead_port(Uuid::from_u128(7), 42002, rules, (6, 1));
+        let all = led(&["mine,tcp,,80,,80", "ssh,tcp,127.0.0.1,42001,,22"]);
+        let [delete, add] = &all[..] else {
+            panic!("{all:?}");
+        };
         assert_eq!(delete[2..], ["--natpf1", "delete", "ssh"]);
         assert_eq!(add[2..], ["--natpf1", "ssh,tcp,127.0.0.1,42002,,22"]);
+        assert_eq!(led(&["mine,tcp,,80,,80"]).first(), Some(add));
+        assert!(led(&["ssh,tcp,127.0.0.1,42002,,22"]).is_empty());
     }
 }

@@ -47,12 +47,10 @@ const ESP: [u8; 16] = [
     0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b,
 ];
 
-/// Makes it, unless a complete one is there, and tells its size in bytes.
+/// Makes it and tells its size in bytes. A VM that runs keeps the file that it has open, and sees this one when it is next
+/// powered on.
 pub(crate) fn make(machine: &Machine, credentials: &[Credential]) -> Result<u64> {
     let disk = machine.file(BOOT);
-    if let Ok(about) = disk.metadata() {
-        return Ok(about.len());
-    }
     let archive = archive(credentials)?;
     let image = &machine.image()?.disk;
     let (start, length) = find_partition(image)?;

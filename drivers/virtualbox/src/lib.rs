@@ -3,20 +3,26 @@
 //! What a machine consists of, in its folder: `virtualbox.toml` (what was decided when it was made), `boot.raw` (the disk
 //! that it boots from, with its credentials), `base.raw` (a link to the image's disk), the two's descriptions
 //! `boot.vmdk` and `base.vmdk`, `disk.vdi` (what it writes), `console.log`, and `berth-NAME-ID/` with VirtualBox's own
-//! settings and logs. Outside, the VM's registration, whose UUID is the machine's id, and the lease of its SSH port. A VM
-//! of that UUID whose settings lie elsewhere is left alone.
+//! settings, logs and snapshots: the memory of a machine that was frozen, and the layers over its disk. Outside, the VM's
+//! registration, whose UUID is the machine's id, and the lease of its SSH port. A VM of that UUID whose settings lie
+//! elsewhere is left alone.
 
 mod arguments;
 mod boot;
 mod check;
+mod copy;
+mod disks;
 mod explain;
 mod media;
 mod options;
 mod power;
 mod properties;
 mod record;
+mod saved;
 mod service;
+mod snapshots;
 mod vboxmanage;
+mod vdi;
 mod vm;
 
 use std::path::PathBuf;
@@ -26,7 +32,8 @@ use async_trait::async_trait;
 use berth_driver_api::ports::Ports;
 use berth_driver_api::record::KeptRecord;
 use berth_driver_api::{
-    Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Result, State, files,
+    Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Result, Snapshot, State,
+    files,
 };
 
 use record::Record;
@@ -59,6 +66,33 @@ async fn tool(machine: &Machine) -> Result<Option<VBoxManage>> {
     }
 }
 
+/// Sees to what a VM is made of besides its own disk.
+async fn prepare(
+    tool: &VBoxManage,
+    machine: &Machine,
+    credentials: &[Credential],
+) -> Result<Record> {
+    // A create that goes on where another one stopped keeps what that one decided.
+    let record = match Record::load(machine)? {
+        Some(record) => record,
+        None => {
+            let record = Record {
+                port: Ports::open(&machine.ports)?.lease(machine.id)?,
+                others: toml::Table::new(),
+            };
+            record.save(machine)?;
+            record
+        }
+    };
+    let boot = boot::make(machine, credentials)?;
+    if vm::state(tool, machine).await? == State::Missing
+        || !machine.file(media::BASE_DESCRIPTION).exists()
+    {
+        media::describe(machine, boot)?;
+    }
+    Ok(record)
+}
+
 #[async_trait]
 impl Driver for VirtualBox {
     fn info(&self) -> &Info {
@@ -81,24 +115,8 @@ impl Driver for VirtualBox {
     ) -> Result<()> {
         check::machine(machine, &self.info)?;
         let tool = VBoxManage::find().await?;
-        // A create that goes on where another one stopped keeps what that one decided.
-        let record = match Record::load(machine)? {
-            Some(record) => record,
-            None => {
-                let record = Record {
-                    port: Ports::open(&machine.ports)?.lease(machine.id)?,
-                    others: toml::Table::new(),
-                };
-                record.save(machine)?;
-                record
-            }
-        };
-        if vm::state(&tool, machine).await? == State::Missing
-            || !machine.file(media::BASE_DESCRIPTION).exists()
-        {
-            media::describe(machine, boot::make(machine, credentials)?)?;
-        }
-        vm::make(&tool, machine, &record).await
+        let record = prepare(&tool, machine, credentials).await?;
+        vm::make(&tool, machine, &record, Vec::new()).await
     }
 
     async fn start(&self, machine: &Machine, progress: &dyn Progress) -> Result<()> {
@@ -144,6 +162,39 @@ impl Driver for VirtualBox {
 
     async fn wait_stopped(&self, machine: &Machine) -> Result<Option<String>> {
         power::until_off(&VBoxManage::find().await?, machine).await
+    }
+
+    async fn suspend(&self, machine: &Machine, progress: &dyn Progress) -> Result<()> {
+        saved::suspend(&VBoxManage::find().await?, machine, progress).await
+    }
+
+    async fn snapshots(&self, machine: &Machine) -> Result<Vec<Snapshot>> {
+        snapshots::list(&VBoxManage::find().await?, machine).await
+    }
+
+    async fn snapshot(&self, machine: &Machine, name: &str, progress: &dyn Progress) -> Result<()> {
+        snapshots::take(&VBoxManage::find().await?, machine, name, progress).await
+    }
+
+    async fn restore(&self, machine: &Machine, name: &str, progress: &dyn Progress) -> Result<()> {
+        snapshots::restore(&VBoxManage::find().await?, machine, name, progress).await
+    }
+
+    async fn remove_snapshot(&self, machine: &Machine, name: &str) -> Result<()> {
+        snapshots::remove(&VBoxManage::find().await?, machine, name).await
+    }
+
+    async fn copy(
+        &self,
+        source: &Machine,
+        machine: &Machine,
+        credentials: &[Credential],
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        check::machine(machine, &self.info)?;
+        let tool = VBoxManage::find().await?;
+        let record = prepare(&tool, machine, credentials).await?;
+        copy::make(&tool, source, machine, &record, progress).await
     }
 
     fn console(&self, machine: &Machine) -> Option<PathBuf> {

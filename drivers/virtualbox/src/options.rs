@@ -14,6 +14,9 @@ pub(crate) fn info() -> Info {
             images: true,
             power: true,
             console: true,
+            suspend: true,
+            snapshot: true,
+            clone: true,
             ..Capabilities::default()
         },
         // More than VirtualBox gives any VM.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::properties::Properties;
 use crate::record::Record;
 use crate::vboxmanage::VBoxManage;
-use crate::{arguments, explain, vm};
+use crate::{arguments, explain, saved, vm};
 
 /// A guest that has not yet started to listen misses the power button: it is pressed again.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -31,11 +31,7 @@ pub(crate) async fn start(
     machine: &Machine,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let shown = settled(tool, machine).await?;
-    let shown = shown.ok_or_else(|| Error::Missing(machine.name.clone()))?;
-    if !vm::is_complete(&shown) {
-        return Err(Error::Missing(machine.name.clone()));
-    }
+    let shown = existing(tool, machine).await?;
     match shown.state() {
         State::Starting | State::Running => return Ok(()),
         State::Paused => {
@@ -44,8 +40,7 @@ pub(crate) async fn start(
                 .await
                 .map(drop);
         }
-        State::Stopped => free_port(tool, machine, progress).await?,
-        State::Suspended => {}
+        State::Stopped | State::Suspended => free_port(tool, machine, &shown, progress).await?,
         state => {
             return Err(Error::WrongState {
                 state,
@@ -62,6 +57,14 @@ pub(crate) async fn start(
         Err(_) if vm::state(tool, machine).await?.is_up() => Ok(()),
         Err(error) => Err(explain::not_started(error)),
     }
+}
+
+/// The VM of a machine that is complete, once nothing is under way that ends by itself.
+pub(crate) async fn existing(tool: &VBoxManage, machine: &Machine) -> Result<Properties> {
+    settled(tool, machine)
+        .await?
+        .filter(vm::is_complete)
+        .ok_or_else(|| Error::Missing(machine.name.clone()))
 }
 
 /// The VM, once nothing is under way that ends by itself.
@@ -84,15 +87,21 @@ pub(crate) async fn settled(tool: &VBoxManage, machine: &Machine) -> Result<Opti
     }
 }
 
-/// Gives the machine another port if a stranger listens on its own: VirtualBox would only write that to a log.
-async fn free_port(tool: &VBoxManage, machine: &Machine, progress: &dyn Progress) -> Result<()> {
+/// Gives the machine another port if a stranger listens on its own: VirtualBox would only write that to a log. A snapshot
+/// that was gone back to may have an earlier one.
+async fn free_port(
+    tool: &VBoxManage,
+    machine: &Machine,
+    shown: &Properties,
+    progress: &dyn Progress,
+) -> Result<()> {
     let mut record = Record::existing(machine)?;
-    if TcpListener::bind((Ipv4Addr::LOCALHOST, record.port)).is_ok() {
-        return Ok(());
+    if TcpListener::bind((Ipv4Addr::LOCALHOST, record.port)).is_err() {
+        record.port = ports::exchange_taken(machine, record.port, progress)?;
+        record.save(machine)?;
     }
-    record.port = ports::exchange_taken(machine, record.port, progress)?;
-    record.save(machine)?;
-    for arguments in arguments::move_port(machine.id, record.port, tool.version) {
+    let rules: Vec<&str> = shown.under("Forwarding(").map(|(_, rule)| rule).collect();
+    for arguments in arguments::lead_port(machine.id, record.port, &rules, tool.version) {
         tool.run(&arguments).await?;
     }
     Ok(())
@@ -134,12 +143,21 @@ async fn press(tool: &VBoxManage, machine: &Machine) -> Result<()> {
     over(tool.call("controlvm", machine.id, &[button]).await)
 }
 
-/// Powers off at once.
+/// Powers off at once; what was suspended is given up.
 pub(crate) async fn kill(tool: &VBoxManage, machine: &Machine) -> Result<()> {
     let state = vm::state(tool, machine).await?;
     if state.is_up() || state == State::Error {
         over(tool.call("controlvm", machine.id, &["poweroff"]).await)?;
     }
+    ended(tool, machine).await?;
+    match settled(tool, machine).await? {
+        Some(shown) if shown.state() == State::Suspended => saved::forget(tool, machine).await,
+        _ => Ok(()),
+    }
+}
+
+/// Returns when the machine is off, which it is about to be.
+pub(crate) async fn ended(tool: &VBoxManage, machine: &Machine) -> Result<()> {
     timeout(OFF, until_off(tool, machine))
         .await
         .unwrap_or_else(|_| {

@@ -39,6 +39,13 @@ impl Properties {
         self.0.get(name).map(String::as_str)
     }
 
+    /// The names that begin with `prefix`, without it, and their values.
+    pub(crate) fn under(&self, prefix: &str) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value.as_str())))
+    }
+
     /// VirtualBox's word for what the VM does.
     pub(crate) fn state_word(&self) -> &str {
         self.get("VMState").unwrap_or_default()

@@ -108,32 +108,14 @@ impl VBoxManage {
         }
         Ok(Some(shown))
     }
-
-    /// The registered disks that lie in `folder`, those that depend on others first.
-    pub(crate) async fn disks_in(&self, folder: &Path) -> Result<Vec<String>> {
-        let listed = self.run(&["list".to_owned(), "hdds".to_owned()]).await?;
-        let mut found: Vec<String> = locations(&listed)
-            .filter(|path| belongs(Path::new(path), folder))
-            .map(str::to_owned)
-            .collect();
-        // Only the disk that the machine writes to depends on another one.
-        found.sort_by_key(|path| !path.ends_with(crate::media::DISK));
-        Ok(found)
-    }
 }
 
 /// True if `path` lies in `folder`, by whichever names.
-fn belongs(path: &Path, folder: &Path) -> bool {
+pub(crate) fn belongs(path: &Path, folder: &Path) -> bool {
     path.starts_with(folder)
         || folder
             .canonicalize()
             .is_ok_and(|folder| path.starts_with(folder))
-}
-
-fn locations(listed: &str) -> impl Iterator<Item = &str> {
-    listed
-        .lines()
-        .filter_map(|line| line.strip_prefix("Location:").map(str::trim))
 }
 
 /// `7.2.22_Debianr175245` is (7, 2).
@@ -177,16 +159,5 @@ mod tests {
             version("WARNING: The vboxdrv kernel module is not loaded."),
             None
         );
-    }
-
-    #[test]
-    fn only_what_lies_in_the_machines_folder_is_its_own() {
-        let listed = "UUID:           632f9597-204b-4361-b3b5-8e6a60ed44ad\nParent UUID:    base\n\
-                      Location:       /home/me/a machine/disk.vdi\nStorage format: vdi\n\n\
-                      Location:       /home/me/a machine2/disk.vdi\n";
-        let own: Vec<&str> = locations(listed)
-            .filter(|path| belongs(Path::new(path), Path::new("/home/me/a machine")))
-            .collect();
-        assert_eq!(own, ["/home/me/a machine/disk.vdi"]);
     }
 }

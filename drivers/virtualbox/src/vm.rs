@@ -8,12 +8,13 @@ use std::time::Duration;
 use berth_driver_api::{Error, Machine, Result, State, mac};
 use tokio::time::timeout;
 
-use crate::arguments::{self, BOOT_PORT, CONTROLLER, DISK_PORT, Hardware};
+use crate::arguments::{self, CONTROLLER, DISK_PORT, Hardware};
+use crate::disks::Disks;
 use crate::media::{BASE_DESCRIPTION, BOOT_DESCRIPTION, DISK};
 use crate::properties::Properties;
 use crate::record::Record;
 use crate::vboxmanage::VBoxManage;
-use crate::{explain, options, power};
+use crate::{explain, options, power, vdi};
 
 /// The serial console, in the machine's folder. VirtualBox begins it anew at each start.
 pub(crate) const CONSOLE: &str = "console.log";
@@ -29,11 +30,17 @@ pub(crate) fn folder(machine: &Machine) -> PathBuf {
     machine.file(&name(machine))
 }
 
-/// The disk comes last: a VM that has one is complete.
-pub(crate) fn is_complete(shown: &Properties) -> bool {
+/// The disk that the machine writes to: the one that it was made with, or the uppermost of the layers that snapshots have
+/// put over that one.
+pub(crate) fn disk(shown: &Properties) -> Option<&str> {
     shown
         .get(&format!("{CONTROLLER}-{DISK_PORT}-0"))
-        .is_some_and(|medium| medium.ends_with(DISK))
+        .filter(|medium| *medium != "none")
+}
+
+/// The disk comes last: a VM that has one is complete.
+pub(crate) fn is_complete(shown: &Properties) -> bool {
+    disk(shown).is_some()
 }
 
 /// VirtualBox answers nobody about a VM that is being changed; it is not waited for longer than this.
@@ -53,8 +60,14 @@ pub(crate) async fn state(tool: &VBoxManage, machine: &Machine) -> Result<State>
     }
 }
 
-/// Makes it of the disks that are there, unless a complete one is registered. What another call left half-made goes.
-pub(crate) async fn make(tool: &VBoxManage, machine: &Machine, record: &Record) -> Result<()> {
+/// Makes it of the disks that are there, unless a complete one is registered. What another call left half-made goes. Its
+/// disk has what the `layers` of another machine's have, the uppermost first.
+pub(crate) async fn make(
+    tool: &VBoxManage,
+    machine: &Machine,
+    record: &Record,
+    layers: Vec<PathBuf>,
+) -> Result<()> {
     if let Some(shown) = tool.show(machine).await?
         && is_complete(&shown)
     {
@@ -122,8 +135,7 @@ pub(crate) async fn make(tool: &VBoxManage, machine: &Machine, record: &Record) 
         "on",
     ];
     tool.call("storagectl", machine.id, &controller).await?;
-    tool.run(&arguments::attach(machine.id, BOOT_PORT, &boot))
-        .await?;
+    tool.run(&arguments::attach_boot(machine.id, &boot)).await?;
     let differing = [
         "createmedium",
         "disk",
@@ -133,6 +145,11 @@ pub(crate) async fn make(tool: &VBoxManage, machine: &Machine, record: &Record) 
         &base,
     ];
     tool.run(&differing.map(str::to_owned)).await?;
+    if !layers.is_empty() {
+        let empty = machine.file(DISK);
+        let filled = tokio::task::spawn_blocking(move || vdi::merge(&layers, &empty)).await;
+        filled.map_err(|error| Error::failed("copying the disk", error))??;
+    }
     tool.run(&arguments::attach(machine.id, DISK_PORT, &disk))
         .await?;
     Ok(())
@@ -146,8 +163,8 @@ pub(crate) async fn remove(tool: &VBoxManage, machine: &Machine) -> Result<()> {
         tool.call("unregistervm", machine.id, &[]).await?;
     }
     // Those that were made for the VM and never attached.
-    for disk in tool.disks_in(&machine.folder).await? {
-        tool.run(&["closemedium".into(), "disk".into(), disk])
+    for disk in Disks::registered(tool).await?.in_folder(&machine.folder) {
+        tool.run(&["closemedium".into(), "disk".into(), disk.to_owned()])
             .await?;
     }
     remove_files(machine)
