@@ -132,7 +132,7 @@ pub(super) async fn answer(
             return Err(Problem::Answer(format!("answers {status} when asked for a token")).into());
         }
     }
-    let text = super::registry::bounded(response, LARGEST).await?;
+    let text = super::body::bounded(response, LARGEST).await?;
     let broken = || Problem::Answer("sends something else than a token".into());
     let token: Token = serde_json::from_slice(&text).map_err(|_| broken())?;
     let token = token.token.or(token.access_token).ok_or_else(broken)?;

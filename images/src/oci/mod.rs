@@ -4,6 +4,7 @@
 mod address;
 mod auth;
 mod blob;
+mod body;
 mod config;
 mod credentials;
 mod manifest;

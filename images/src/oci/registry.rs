@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
@@ -12,6 +11,7 @@ use tokio::sync::OnceCell;
 
 use super::address::Version;
 use super::auth::{Challenge, answer};
+use super::body::bounded;
 use super::credentials::{self, Credentials};
 use super::manifest::ACCEPTED;
 use super::{Access, Address, Failed, Problem, plain};
@@ -289,23 +289,6 @@ impl Registry {
             known: self.credentials().await?.is_some(),
         })
     }
-}
-
-/// All of a body that is no longer than `most` bytes.
-pub(super) async fn bounded(response: Response, most: usize) -> Result<Vec<u8>, Failed> {
-    let mut bytes = Vec::new();
-    let mut body = response.bytes_stream();
-    while let Some(piece) = body.next().await {
-        let piece = piece.map_err(|error| Problem::Unreached(words(&error)))?;
-        if bytes.len() + piece.len() > most {
-            return Err(Problem::Answer(format!(
-                "sends more than the {most} bytes that there are"
-            ))
-            .into());
-        }
-        bytes.extend_from_slice(&piece);
-    }
-    Ok(bytes)
 }
 
 async fn within<T>(
