@@ -93,7 +93,7 @@ pub enum Family {
 
 /// What the initrd loads.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Initrd {
     /// Loaded always, unless built in.
     #[serde(default)]
@@ -101,9 +101,10 @@ pub struct Initrd {
     /// Groups of modules, loaded if there is a device that the first one drives.
     #[serde(default)]
     pub drivers: Vec<Vec<String>>,
-    /// Files of the root file system that are read ahead, while the CPUs but one have nothing to do yet.
+    /// Programs of the root file system that are run ahead, for their `--version`, while the CPUs but one have nothing
+    /// to do yet: when their turn comes they are in memory, and their start is translated where the CPU is emulated.
     #[serde(default)]
-    pub prefetch: Vec<String>,
+    pub run_ahead: Vec<String>,
 }
 
 /// The disk's layout.
@@ -228,7 +229,7 @@ impl Recipe {
                 return Err(format!("{name:?} is not the name of a generator"));
             }
         }
-        for pattern in self.remove.iter().chain(&self.initrd.prefetch) {
+        for pattern in self.remove.iter().chain(&self.initrd.run_ahead) {
             if pattern.starts_with('/')
                 || pattern
                     .split('/')
@@ -261,7 +262,7 @@ impl Recipe {
                 ("hold", !self.hold.is_empty()),
                 ("modules-load", !self.modules_load.is_empty()),
                 ("initrd.drivers", !self.initrd.drivers.is_empty()),
-                ("initrd.prefetch", !self.initrd.prefetch.is_empty()),
+                ("initrd.run-ahead", !self.initrd.run_ahead.is_empty()),
             ],
         };
         match foreign.iter().find(|(_, there)| *there) {
