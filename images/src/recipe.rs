@@ -12,6 +12,9 @@ pub const MIRROR_VARIABLE: &str = "BERTH_DEBIAN_MIRROR";
 /// Raised when the builder makes something else of the same recipe.
 const BUILDER_VERSION: u32 = 2;
 
+/// What a shell reads as more than a word.
+const SHELL: &str = "'\"$`;&|<>()\\";
+
 /// Everything that an image is made of, with what it extends already merged in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -101,8 +104,8 @@ pub struct Initrd {
     /// Groups of modules, loaded if there is a device that the first one drives.
     #[serde(default)]
     pub drivers: Vec<Vec<String>>,
-    /// Programs of the root file system that are run ahead, for their `--version`, while the CPUs but one have nothing
-    /// to do yet: when their turn comes they are in memory, and their start is translated where the CPU is emulated.
+    /// Commands of the root file system, run one after the other beside systemd's start, while the CPUs but one have
+    /// nothing to do yet. What the boot waits for later is then in memory, and translated where the CPU is emulated.
     #[serde(default)]
     pub run_ahead: Vec<String>,
 }
@@ -229,7 +232,12 @@ impl Recipe {
                 return Err(format!("{name:?} is not the name of a generator"));
             }
         }
-        for pattern in self.remove.iter().chain(&self.initrd.run_ahead) {
+        for command in &self.initrd.run_ahead {
+            if command.contains(|c: char| c.is_control() || SHELL.contains(c)) {
+                return Err(format!("{command:?} is more than a program and its arguments"));
+            }
+        }
+        for pattern in &self.remove {
             if pattern.starts_with('/')
                 || pattern
                     .split('/')
@@ -237,7 +245,7 @@ impl Recipe {
             {
                 return Err(format!("{pattern:?} does not lie inside the image"));
             }
-            if pattern.contains(|c: char| c.is_whitespace() || "'\"$`;&|<>()\\".contains(c)) {
+            if pattern.contains(|c: char| c.is_whitespace() || SHELL.contains(c)) {
                 return Err(format!("{pattern:?} is more than a pattern of file names"));
             }
         }

@@ -83,7 +83,7 @@ fn table(recipe: &Recipe, kernel: &Kernel) -> String {
         }
     }
     text.push_str("    esac\n}\n\n");
-    let _ = writeln!(text, "run_ahead='{}'\n", recipe.initrd.run_ahead.join(" "));
+    let _ = writeln!(text, "run_ahead='{}'\n", recipe.initrd.run_ahead.join("; "));
     text.push_str("static_nodes() {\n");
     for (path, (major, minor)) in kernel.static_nodes() {
         if let Some((folder, _)) = path.rsplit_once('/') {
