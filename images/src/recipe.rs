@@ -234,7 +234,9 @@ impl Recipe {
         }
         for command in &self.initrd.run_ahead {
             if command.contains(|c: char| c.is_control() || SHELL.contains(c)) {
-                return Err(format!("{command:?} is more than a program and its arguments"));
+                return Err(format!(
+                    "{command:?} is more than a program and its arguments"
+                ));
             }
         }
         for pattern in &self.remove {

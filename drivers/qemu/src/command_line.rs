@@ -106,6 +106,8 @@ pub(crate) struct CommandLine<'a> {
     pub(crate) ready: &'a Path,
     /// Whether it has the port for streams: what an older berth has frozen goes on without.
     pub(crate) channel: bool,
+    /// Whether it has a high precision event timer (x86): what an older berth has frozen goes on with it.
+    pub(crate) hpet: bool,
     /// Whether the guest begins anew, with nothing said yet.
     pub(crate) boots: bool,
     pub(crate) pid_file: &'a Path,
@@ -151,6 +153,11 @@ impl CommandLine<'_> {
                 .set("vmport", "off")
                 .set("sata", "off")
                 .set("smbus", "off");
+            if !self.hpet {
+                // Linux leaves its first timer running, which wakes an idle QEMU 250 times a second; libvirt's
+                // machines have none either.
+                machine = machine.set("hpet", "off");
+            }
         } else if self.accelerator != Accelerator::Hvf {
             machine = machine.set("gic-version", "max");
         }

@@ -73,6 +73,8 @@ pub(crate) async fn key(machine: &Machine, record: &Record) -> Result<BTreeMap<S
         ("machine".into(), record.machine_type.clone()),
         ("cpu".into(), record.cpu.clone()),
         ("accel".into(), record.accelerator.word().into()),
+        // What older berths have frozen has one.
+        ("hpet".into(), "off".into()),
     ]);
     if record.cpu.contains("host") {
         key.insert("host-cpu".into(), host_cpu());

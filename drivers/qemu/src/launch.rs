@@ -75,6 +75,11 @@ impl Begin<'_> {
         self.hardware().is_none_or(|was| was.channel)
     }
 
+    /// Whether the machine has the timer that berth gives none any more.
+    fn has_hpet(&self) -> bool {
+        self.hardware().is_some_and(|was| was.hpet)
+    }
+
     fn memory(&self) -> Memory<'_> {
         match self {
             Begin::Template { memory } => Memory::Kept(memory),
@@ -278,6 +283,7 @@ fn arguments(
         console: &machine.file(CONSOLE),
         ready: &machine.file(READY),
         channel: begin.has_channel(),
+        hpet: begin.has_hpet(),
         boots: matches!(begin, Begin::Boot | Begin::Template { .. }),
         pid_file: &machine.file(PID_FILE),
     }

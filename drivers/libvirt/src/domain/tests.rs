@@ -124,6 +124,9 @@ fn a_machine_of_a_session() {
     <topology sockets='1' cores='2' threads='1'/>
     <feature policy='require' name='aes'/>
   </cpu>
+  <clock offset='utc'>
+    <timer name='hpet' present='no'/>
+  </clock>
   <genid/>
   <on_crash>destroy</on_crash>
   <devices>
@@ -212,6 +215,9 @@ fn a_machine_of_the_system() {
   <cpu mode='host-passthrough'>
     <topology sockets='1' cores='2' threads='1'/>
   </cpu>
+  <clock offset='utc'>
+    <timer name='hpet' present='no'/>
+  </clock>
   <genid/>
   <on_crash>destroy</on_crash>
   <devices>

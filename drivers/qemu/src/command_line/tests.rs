@@ -23,6 +23,7 @@ fn machine<'a>(boot: Boot<'a>, credentials: &'a [(String, PathBuf)]) -> CommandL
         console: Path::new("/m/console.log"),
         ready: Path::new("/m/ready"),
         channel: true,
+        hpet: false,
         boots: true,
         pid_file: Path::new("/m/qemu.pid"),
     }
@@ -59,7 +60,7 @@ fn a_direct_boot_under_emulation() {
 -uuid 00112233-4455-6677-8899-aabbccddeeff
 -pidfile /m/qemu.pid
 -msg timestamp=on
--machine q35,memory-backend=mem0,vmport=off,sata=off,smbus=off
+-machine q35,memory-backend=mem0,vmport=off,sata=off,smbus=off,hpet=off
 -accel tcg,thread=multi
 -cpu Nehalem
 -smp 2,sockets=1,cores=2,threads=1
@@ -109,7 +110,7 @@ fn firmware_takes_the_place_of_the_kernel() {
     };
     let text = lines(&machine(boot, &[]));
     assert!(
-        text.contains("-machine q35,memory-backend=mem0,vmport=off,sata=off,smbus=off,pflash0=code0,pflash1=vars0\n")
+        text.contains("-machine q35,memory-backend=mem0,vmport=off,sata=off,smbus=off,hpet=off,pflash0=code0,pflash1=vars0\n")
     );
     assert!(text.contains(
         "-blockdev driver=raw,node-name=code0,file.driver=file,file.filename=/f/code.fd,read-only=on\n"
