@@ -17,7 +17,7 @@ use berth_driver_api::{DiskFormat, Progress};
 
 use crate::recipe::Family;
 use crate::run::{command, run_quietly};
-use crate::{Error, KernelInfo, Recipe, Result};
+use crate::{Digest, Error, KernelInfo, Recipe, Result};
 
 /// The programs that building needs, by the names that are looked up on PATH.
 pub const BUILD_TOOLS: &[&str] = &[
@@ -40,6 +40,9 @@ pub const STORE_TOOLS: &[&str] = &["qemu-img"];
 
 /// What building needs besides [`BUILD_TOOLS`] when it is not run by root.
 pub const ROOTLESS_BUILD_TOOLS: &[&str] = &["fakeroot", "newuidmap", "unshare"];
+
+/// Raised when the builder makes something else of the same recipe.
+const BUILDER_VERSION: u32 = 2;
 
 /// Makes images. The store's tests have one of their own.
 #[async_trait]
@@ -185,11 +188,19 @@ impl Names {
     }
 }
 
-/// The programs of the initrd, which an image's identity depends on as on its recipe.
-pub(crate) fn init_script(recipe: &Recipe) -> &'static str {
-    match recipe.family {
-        Family::Debian => initrd::INIT,
-        Family::Uml => uml::SCRIPTS,
+impl Recipe {
+    /// Changes whenever an image built of it for `arch` would be another one.
+    ///
+    /// # Errors
+    /// If the recipe cannot be written down.
+    pub fn hash(&self, arch: &str) -> Result<Digest> {
+        let programs = match self.family {
+            Family::Debian => initrd::INIT,
+            Family::Uml => uml::SCRIPTS,
+        };
+        let canonical = serde_json::to_vec(&(BUILDER_VERSION, arch, programs, self))
+            .map_err(|error| Error::recipe(&self.name, error))?;
+        Ok(Digest::of(&canonical))
     }
 }
 

@@ -4,13 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Engine, Error, Result};
+use crate::Engine;
 
 /// Overrides the recipes' package mirror, for computers that have a nearer one.
 pub const MIRROR_VARIABLE: &str = "BERTH_DEBIAN_MIRROR";
-
-/// Raised when the builder makes something else of the same recipe.
-const BUILDER_VERSION: u32 = 2;
 
 /// What a shell reads as more than a word.
 const SHELL: &str = "'\"$`;&|<>()\\";
@@ -174,14 +171,6 @@ impl RecipeFile {
 }
 
 impl Recipe {
-    /// Changes whenever an image built of it for `arch` would be another one.
-    pub fn hash(&self, arch: &str) -> Result<Digest> {
-        let canonical =
-            serde_json::to_vec(&(BUILDER_VERSION, arch, crate::build::init_script(self), self))
-                .map_err(|error| Error::recipe(&self.name, error))?;
-        Ok(Digest::of(&canonical))
-    }
-
     /// The mirror to use: the user's choice, or the recipe's.
     pub(crate) fn effective_mirror(&self) -> String {
         match std::env::var(MIRROR_VARIABLE) {

@@ -21,7 +21,7 @@ use crate::power::{self, Begun, Failure};
 use crate::ready;
 use crate::record::Record;
 use crate::storage::Storage;
-use crate::{check, clock, found, making, network, options, saved, snapshots};
+use crate::{check, clock, found, making, network, options, saved, snapshots, state};
 
 /// The driver `libvirt`. Its calls need tokio's runtime of several threads.
 pub struct Libvirt {
@@ -129,7 +129,7 @@ impl Driver for Libvirt {
         let (mut record, hypervisor) = self.open(machine)?;
         if machine.seed.is_some() && !hypervisor.shares_files() {
             let domain = hypervisor.existing(machine)?;
-            if !power::state(&domain)?.is_up() {
+            if !state::of(&domain)?.is_up() {
                 // It may have changed since.
                 let storage = Storage::open(&hypervisor, &record.pool)?;
                 storage.seed(machine, progress).await?;
@@ -174,7 +174,7 @@ impl Driver for Libvirt {
         };
         let hypervisor = self.hypervisors.get(Some(&record.uri))?;
         match hypervisor.domain(machine)? {
-            Some(domain) => power::state(&domain),
+            Some(domain) => state::of(&domain),
             None => Ok(State::Missing),
         }
     }

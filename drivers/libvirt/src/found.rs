@@ -11,8 +11,8 @@ use virt::sys;
 use crate::failure::failed;
 use crate::hypervisor::{Hypervisor, blocking, mark_of};
 use crate::mark::{Mark, NAMESPACE, PREFIX};
-use crate::power;
 use crate::record::Record;
+use crate::state;
 
 /// The note that the machine's domain has, if there is one.
 ///
@@ -96,7 +96,7 @@ fn look(hypervisor: &Hypervisor, domain: &Domain) -> Result<Option<Found>> {
         id,
         name: mark.name,
         folder: mark.folder.into(),
-        state: power::state(domain)?,
+        state: state::of(domain)?,
         note: mark.note,
         files,
     }))

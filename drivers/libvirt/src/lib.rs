@@ -60,6 +60,8 @@ mod saved;
 #[cfg(feature = "libvirt")]
 mod snapshots;
 #[cfg(feature = "libvirt")]
+mod state;
+#[cfg(feature = "libvirt")]
 mod storage;
 
 #[cfg(feature = "libvirt")]

@@ -1,4 +1,4 @@
-//! Powering a machine on and off, and what it does now.
+//! Powering a machine on and off.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::names::{CONSOLE, OLD_CONSOLE, READY};
 use crate::network;
 use crate::options::Network;
 use crate::record::Record;
-use crate::{ready, saved};
+use crate::{ready, saved, state};
 
 /// A console log that is longer than this when the machine starts is put aside.
 const LONG_CONSOLE: u64 = 16 << 20;
@@ -43,28 +43,6 @@ impl From<Error> for Failure {
     }
 }
 
-/// What the domain does now.
-///
-/// # Errors
-/// If the hypervisor does not answer.
-pub(crate) fn state(domain: &Domain) -> Result<State> {
-    let what = "asking for the machine's state";
-    blocking(|| {
-        let (state, _) = domain.get_state().map_err(failed(what))?;
-        Ok(match state {
-            sys::VIR_DOMAIN_RUNNING | sys::VIR_DOMAIN_BLOCKED => State::Running,
-            sys::VIR_DOMAIN_PAUSED | sys::VIR_DOMAIN_PMSUSPENDED => State::Paused,
-            sys::VIR_DOMAIN_SHUTDOWN => State::Stopping,
-            sys::VIR_DOMAIN_SHUTOFF if domain.has_managed_save(0).unwrap_or(false) => {
-                State::Suspended
-            }
-            sys::VIR_DOMAIN_SHUTOFF | sys::VIR_DOMAIN_NOSTATE => State::Stopped,
-            // It crashed, and libvirt holds it for who may look at it.
-            _ => State::Error,
-        })
-    })
-}
-
 /// Starts the domain, or lets it go on if it is suspended or paused.
 ///
 /// # Errors
@@ -76,7 +54,7 @@ pub(crate) fn start(
     progress: &dyn Progress,
 ) -> Result<Begun, Failure> {
     let domain = hypervisor.existing(machine)?;
-    let state = state(&domain)?;
+    let state = state::of(&domain)?;
     match state {
         State::Running | State::Stopping => return Ok(Begun::Anew),
         State::Paused => return Ok(go_on(&domain)?),
@@ -102,7 +80,7 @@ pub(crate) fn start(
     match blocking(|| domain.create()) {
         Ok(_) => Ok(begun),
         // Somebody else's start was faster.
-        Err(_) if matches!(self::state(&domain), Ok(State::Running)) => Ok(begun),
+        Err(_) if matches!(state::of(&domain), Ok(State::Running)) => Ok(begun),
         Err(error) => Err(failure(what, error)),
     }
 }
@@ -117,7 +95,7 @@ fn go_on(domain: &Domain) -> Result<Begun> {
     });
     match resumed {
         // One that is only being started is paused too, and its start was waited for.
-        Err(_) if matches!(self::state(domain), Ok(State::Running)) => Ok(Begun::Anew),
+        Err(_) if matches!(state::of(domain), Ok(State::Running)) => Ok(Begun::Anew),
         resumed => resumed.map(|_| Begun::Anew).map_err(failed(what)),
     }
 }
@@ -192,7 +170,7 @@ pub(crate) async fn stop(
     let hypervisor = hypervisors.get(Some(&record.uri))?;
     match hypervisor.domain(machine)? {
         // It crashed instead, and never runs again.
-        Some(domain) if state(&domain)? == State::Error => kill(&hypervisor, machine),
+        Some(domain) if state::of(&domain)? == State::Error => kill(&hypervisor, machine),
         _ => Ok(()),
     }
 }
@@ -207,7 +185,7 @@ fn ask_to_shut_down(
 ) -> Result<()> {
     let hypervisor = hypervisors.get(Some(&record.uri))?;
     let domain = hypervisor.existing(machine)?;
-    if state(&domain)? == State::Paused {
+    if state::of(&domain)? == State::Paused {
         go_on(&domain)?;
     }
     let mut ways = [
@@ -278,25 +256,4 @@ pub(crate) fn undefine(hypervisor: &Hypervisor, machine: &Machine) -> Result<()>
         }
         _ => Ok(()),
     }
-}
-
-/// Why the domain is off, in libvirt's words.
-pub(crate) fn why_stopped(domain: &Domain) -> Option<String> {
-    let (state, reason) = blocking(|| domain.get_state()).ok()?;
-    if state != sys::VIR_DOMAIN_SHUTOFF {
-        return None;
-    }
-    let words = match reason as sys::virDomainShutoffReason {
-        sys::VIR_DOMAIN_SHUTOFF_SHUTDOWN => "the guest shut down",
-        sys::VIR_DOMAIN_SHUTOFF_DESTROYED => "it was powered off",
-        sys::VIR_DOMAIN_SHUTOFF_CRASHED => {
-            "QEMU ended unexpectedly, or the guest's kernel panicked"
-        }
-        sys::VIR_DOMAIN_SHUTOFF_MIGRATED => "it was migrated to another computer",
-        sys::VIR_DOMAIN_SHUTOFF_SAVED => "it was suspended to disk",
-        sys::VIR_DOMAIN_SHUTOFF_FAILED => "it failed to start",
-        sys::VIR_DOMAIN_SHUTOFF_DAEMON => "libvirt's daemon ended it",
-        _ => return None,
-    };
-    Some(words.to_owned())
 }

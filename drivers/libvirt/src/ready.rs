@@ -9,8 +9,8 @@ use crate::events::Changes;
 use crate::hypervisor::{Hypervisor, Hypervisors};
 use crate::names::{CONSOLE, READY};
 use crate::network;
-use crate::power;
 use crate::record::Record;
+use crate::state;
 
 /// Returns when the guest has said `word`, or, where it cannot be heard, when its address is known.
 ///
@@ -94,8 +94,8 @@ fn look(hypervisors: &Hypervisors, machine: &Machine, record: &Record) -> Result
     let Some(domain) = hypervisor.domain(machine)? else {
         return Ok(Look::Stopped(Some("its domain was removed".into())));
     };
-    match power::state(&domain)?.is_up() {
+    match state::of(&domain)?.is_up() {
         true => Ok(Look::Up(changes)),
-        false => Ok(Look::Stopped(power::why_stopped(&domain))),
+        false => Ok(Look::Stopped(state::why_stopped(&domain))),
     }
 }

@@ -8,7 +8,7 @@ use virt::sys;
 
 use crate::failure::failed;
 use crate::hypervisor::{Hypervisor, blocking};
-use crate::{port, power, raw};
+use crate::{port, raw, state};
 
 /// Writes the machine's memory to disk and ends it.
 ///
@@ -16,7 +16,7 @@ use crate::{port, power, raw};
 /// [`Error::WrongState`] if it is off; if it cannot be written, and then it runs on.
 pub(crate) fn suspend(hypervisor: &Hypervisor, machine: &Machine) -> Result<()> {
     let domain = hypervisor.existing(machine)?;
-    match power::state(&domain)? {
+    match state::of(&domain)? {
         State::Suspended => return Ok(()),
         State::Running | State::Paused => {}
         state => {
@@ -30,7 +30,7 @@ pub(crate) fn suspend(hypervisor: &Hypervisor, machine: &Machine) -> Result<()> 
     match blocking(|| domain.managed_save(sys::VIR_DOMAIN_SAVE_RUNNING)) {
         Ok(_) => Ok(()),
         // Somebody else was faster.
-        Err(_) if matches!(power::state(&domain), Ok(State::Suspended)) => Ok(()),
+        Err(_) if matches!(state::of(&domain), Ok(State::Suspended)) => Ok(()),
         Err(error) => Err(failed("writing the machine's memory")(error)),
     }
 }

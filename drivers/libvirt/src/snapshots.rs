@@ -11,10 +11,10 @@ use virt::sys;
 use crate::failure::failed;
 use crate::hypervisor::{Hypervisor, blocking};
 use crate::names::READY;
-use crate::port;
 use crate::power::{self, Begun, Failure};
 use crate::record::Record;
 use crate::snapshot::{self, Kept};
+use crate::{port, state};
 
 /// The machine's snapshots, the oldest first.
 ///
@@ -54,7 +54,7 @@ pub(crate) fn take(
     check_name(name)?;
     let domain = hypervisor.existing(machine)?;
     let what = "taking the snapshot";
-    let up = match power::state(&domain)? {
+    let up = match state::of(&domain)? {
         State::Running | State::Paused => true,
         State::Stopped => false,
         state => {

@@ -11,7 +11,7 @@ use berth_driver_api::{Error, Machine, Progress, Result, State};
 use crate::disks::Disks;
 use crate::record::Record;
 use crate::vboxmanage::VBoxManage;
-use crate::{power, snapshots, vm};
+use crate::{snapshots, state, vm};
 
 /// Before the names of the snapshots that copies need for a while. It is not how those of the user begin.
 const PREFIX: &str = "berth.copy-";
@@ -28,7 +28,7 @@ pub(crate) async fn make(
     let of_copies = |name: &str| name.starts_with(PREFIX);
     snapshots::remove_all(tool, source, of_copies).await?;
     progress.phase("Copying the disk");
-    let up = match power::existing(tool, source).await?.state() {
+    let up = match state::existing(tool, source).await?.state() {
         State::Running | State::Paused => true,
         State::Stopped | State::Suspended => false,
         state => {
@@ -56,8 +56,8 @@ pub(crate) async fn make(
 }
 
 async fn layers(tool: &VBoxManage, machine: &Machine) -> Result<Vec<PathBuf>> {
-    let shown = power::existing(tool, machine).await?;
-    let disk = vm::disk(&shown).unwrap_or_default();
+    let shown = state::existing(tool, machine).await?;
+    let disk = state::disk(&shown).unwrap_or_default();
     let layers = Disks::registered(tool).await?.layers(disk);
     match layers.is_empty() {
         true => Err(Error::failed(

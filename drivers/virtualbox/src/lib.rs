@@ -21,6 +21,7 @@ mod record;
 mod saved;
 mod service;
 mod snapshots;
+mod state;
 mod vboxmanage;
 mod vdi;
 mod vm;
@@ -85,7 +86,7 @@ async fn prepare(
         }
     };
     let boot = boot::make(machine, credentials)?;
-    if vm::state(tool, machine).await? == State::Missing
+    if state::of(tool, machine).await? == State::Missing
         || !machine.file(media::BASE_DESCRIPTION).exists()
     {
         media::describe(machine, boot)?;
@@ -145,7 +146,7 @@ impl Driver for VirtualBox {
 
     async fn state(&self, machine: &Machine) -> Result<State> {
         match tool(machine).await? {
-            Some(tool) => vm::state(&tool, machine).await,
+            Some(tool) => state::of(&tool, machine).await,
             None => Ok(State::Missing),
         }
     }
@@ -161,7 +162,7 @@ impl Driver for VirtualBox {
     }
 
     async fn wait_stopped(&self, machine: &Machine) -> Result<Option<String>> {
-        power::until_off(&VBoxManage::find().await?, machine).await
+        state::until_off(&VBoxManage::find().await?, machine).await
     }
 
     async fn suspend(&self, machine: &Machine, progress: &dyn Progress) -> Result<()> {

@@ -3,7 +3,7 @@
 
 use berth_driver_api::{Error, Machine, Progress, Result, State};
 
-use crate::power;
+use crate::state;
 use crate::vboxmanage::VBoxManage;
 
 /// Writes the machine's memory to disk and ends it.
@@ -12,7 +12,7 @@ pub(crate) async fn suspend(
     machine: &Machine,
     progress: &dyn Progress,
 ) -> Result<()> {
-    match power::existing(tool, machine).await?.state() {
+    match state::existing(tool, machine).await?.state() {
         State::Suspended => return Ok(()),
         State::Running | State::Paused => {}
         state => return Err(not_running(state)),
@@ -20,9 +20,9 @@ pub(crate) async fn suspend(
     progress.phase("Writing its memory");
     let saved = tool.call("controlvm", machine.id, &["savestate"]).await;
     if saved.is_ok() {
-        power::ended(tool, machine).await?;
+        state::ended(tool, machine).await?;
     }
-    match (power::existing(tool, machine).await?.state(), saved) {
+    match (state::existing(tool, machine).await?.state(), saved) {
         // Perhaps somebody else was faster.
         (State::Suspended, _) => Ok(()),
         // VirtualBox lets a machine run on that it could not save.
@@ -34,7 +34,7 @@ pub(crate) async fn suspend(
 /// Gives up what was suspended.
 pub(crate) async fn forget(tool: &VBoxManage, machine: &Machine) -> Result<()> {
     let forgotten = tool.call("discardstate", machine.id, &[]).await;
-    match power::existing(tool, machine).await?.state() {
+    match state::existing(tool, machine).await?.state() {
         State::Suspended => forgotten.map(drop),
         _ => Ok(()),
     }

@@ -6,9 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use berth_driver_api::snapshot::{Snapshot, check_name};
 use berth_driver_api::{Error, Machine, Progress, Result, State};
 
-use crate::power;
 use crate::properties::Properties;
 use crate::vboxmanage::VBoxManage;
+use crate::{power, state};
 
 /// Before the names of berth's own: the user makes snapshots of a VM too.
 const PREFIX: &str = "berth-";
@@ -24,7 +24,7 @@ struct Kept {
 
 /// The machine's snapshots, the oldest first.
 pub(crate) async fn list(tool: &VBoxManage, machine: &Machine) -> Result<Vec<Snapshot>> {
-    let shown = power::existing(tool, machine).await?;
+    let shown = state::existing(tool, machine).await?;
     let mut all: Vec<Snapshot> = kept(&shown).filter_map(|kept| read(&kept)).collect();
     all.sort_by_key(|one| one.taken);
     Ok(all)
@@ -38,7 +38,7 @@ pub(crate) async fn take(
     progress: &dyn Progress,
 ) -> Result<()> {
     check_name(name)?;
-    let state = power::existing(tool, machine).await?.state();
+    let state = state::existing(tool, machine).await?.state();
     let memory = match state {
         State::Running | State::Paused => Some(machine.spec.memory),
         State::Stopped => None,
@@ -81,7 +81,7 @@ pub(crate) async fn restore(
     progress: &dyn Progress,
 ) -> Result<()> {
     check_name(name)?;
-    let shown = power::existing(tool, machine).await?;
+    let shown = state::existing(tool, machine).await?;
     let wanted = format!("{PREFIX}{name}");
     let found = kept(&shown)
         .filter(|kept| kept.name == wanted)
@@ -114,7 +114,7 @@ pub(crate) async fn remove_all(
     machine: &Machine,
     unwanted: impl Fn(&str) -> bool,
 ) -> Result<()> {
-    let shown = power::existing(tool, machine).await?;
+    let shown = state::existing(tool, machine).await?;
     for kept in kept(&shown).filter(|kept| unwanted(&kept.name)) {
         tool.call("snapshot", machine.id, &["delete", &kept.id])
             .await?;

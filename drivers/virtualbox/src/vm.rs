@@ -3,18 +3,15 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use berth_driver_api::{Error, Machine, Result, State, mac};
-use tokio::time::timeout;
+use berth_driver_api::{Error, Machine, Result, mac};
 
 use crate::arguments::{self, CONTROLLER, DISK_PORT, Hardware};
 use crate::disks::Disks;
 use crate::media::{BASE_DESCRIPTION, BOOT_DESCRIPTION, DISK};
-use crate::properties::Properties;
 use crate::record::Record;
 use crate::vboxmanage::VBoxManage;
-use crate::{explain, options, power, vdi};
+use crate::{options, power, state, vdi};
 
 /// The serial console, in the machine's folder. VirtualBox begins it anew at each start.
 pub(crate) const CONSOLE: &str = "console.log";
@@ -30,36 +27,6 @@ pub(crate) fn folder(machine: &Machine) -> PathBuf {
     machine.file(&name(machine))
 }
 
-/// The disk that the machine writes to: the one that it was made with, or the uppermost of the layers that snapshots have
-/// put over that one.
-pub(crate) fn disk(shown: &Properties) -> Option<&str> {
-    shown
-        .get(&format!("{CONTROLLER}-{DISK_PORT}-0"))
-        .filter(|medium| *medium != "none")
-}
-
-/// The disk comes last: a VM that has one is complete.
-pub(crate) fn is_complete(shown: &Properties) -> bool {
-    disk(shown).is_some()
-}
-
-/// VirtualBox answers nobody about a VM that is being changed; it is not waited for longer than this.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// What the machine does. One whose making was broken off is still being made.
-pub(crate) async fn state(tool: &VBoxManage, machine: &Machine) -> Result<State> {
-    let Ok(shown) = timeout(PATIENCE, tool.show(machine)).await else {
-        return Ok(State::Unreachable);
-    };
-    match shown {
-        Ok(Some(shown)) if is_complete(&shown) => Ok(shown.state()),
-        Ok(Some(_)) => Ok(State::Creating),
-        Ok(None) => Ok(State::Missing),
-        Err(error) if explain::is_starting(&error) => Ok(State::Starting),
-        Err(error) => Err(error),
-    }
-}
-
 /// Makes it of the disks that are there, unless a complete one is registered. What another call left half-made goes. Its
 /// disk has what the `layers` of another machine's have, the uppermost first.
 pub(crate) async fn make(
@@ -69,7 +36,7 @@ pub(crate) async fn make(
     layers: Vec<PathBuf>,
 ) -> Result<()> {
     if let Some(shown) = tool.show(machine).await?
-        && is_complete(&shown)
+        && state::is_complete(&shown)
     {
         return Ok(());
     }
@@ -157,7 +124,7 @@ pub(crate) async fn make(
 
 /// Removes what VirtualBox knows of the machine, and the files that it made.
 pub(crate) async fn remove(tool: &VBoxManage, machine: &Machine) -> Result<()> {
-    if power::settled(tool, machine).await?.is_some() {
+    if state::settled(tool, machine).await?.is_some() {
         power::kill(tool, machine).await?;
         // Not with --delete: that would follow descriptions to the image's own disk.
         tool.call("unregistervm", machine.id, &[]).await?;

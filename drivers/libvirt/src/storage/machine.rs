@@ -12,7 +12,7 @@ use super::{Storage, lock, text};
 use crate::failure::failed;
 use crate::hypervisor::blocking;
 use crate::volume::{self, ImageVolumes};
-use crate::{mirror, power};
+use crate::{mirror, state};
 
 impl Storage<'_> {
     /// Sees to it that the hypervisor has the image's files and the machine's disk on them.
@@ -66,7 +66,7 @@ impl Storage<'_> {
         let base = volume::backing(&xml)
             .ok_or_else(|| Error::failed(what, "it does not stand on an image"))?;
         let new = volume::overlay_of(&base, &name, info.capacity, self.owner);
-        if power::state(original)?.is_up() {
+        if state::of(original)?.is_up() {
             let path = self.make(&new)?;
             return mirror::copy(original, &path).await;
         }
