@@ -4,7 +4,7 @@
 mod fetch;
 mod make;
 mod manifest;
-mod names;
+pub(crate) mod names;
 mod programs;
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ mod rhel;
 mod suse;
 mod version;
 
-use crate::bundle::Format;
+use crate::bundle::names::Format;
 use crate::os::Os;
 use crate::ssh::quote;
 use crate::upstream::Upstream;

@@ -1,6 +1,5 @@
 //! Getting a connection: again and again while the cause passes, at once no further when it does not.
 
-use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,15 +8,16 @@ use russh::client::{self, AuthResult, Handle};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::AgentClient;
 use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::process::Child;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::client::{Banner, Client, Ended, config};
+use super::client::{Banner, Client, Ended};
+use super::config::config;
+use super::failed::Failed;
 use super::known_hosts::Pinned;
-use super::{Hop, Key, Target, host_and_port, jump};
+use super::reach::{Wire, reach};
+use super::{Key, Target, host_and_port};
 use crate::{Error, Result};
 
 /// How long a server may take to greet. A forwarded port accepts before its guest listens, and then nothing
@@ -48,14 +48,6 @@ struct Stop<'a> {
 enum Login {
     Key(Arc<PrivateKey>, PathBuf),
     Agent,
-}
-
-/// Why one attempt failed.
-pub(super) enum Failed {
-    /// The cause may pass.
-    Passing(String),
-    /// It will not.
-    Final(Error),
 }
 
 /// Connects, with `greeting` as the time that the server gets for its first greeting.
@@ -158,51 +150,6 @@ pub async fn greet(target: &Target, deadline: Duration) -> Result<()> {
         Ok(Err(Failed::Final(error))) => Err(error),
         Ok(Err(Failed::Passing(last))) => Err(unreachable(last)),
         Err(_) => Err(unreachable("it greets but does not go on".into())),
-    }
-}
-
-/// Whatever carries bytes both ways.
-pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
-
-/// A stream on which the server has begun to speak, and the program that carries it if it goes over other hosts.
-pub(super) async fn reach(
-    host: &str,
-    port: u16,
-    jump: &[Hop],
-    greeting: Duration,
-) -> Result<(Box<dyn Wire>, Option<Child>), Failed> {
-    if jump.is_empty() {
-        return Ok((Box::new(greeted(host, port, greeting).await?), None));
-    }
-    let (passage, carrier) = jump::pass(jump, host, port).await?;
-    Ok((Box::new(passage), Some(carrier)))
-}
-
-/// A TCP connection without delays.
-async fn open_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-/// A TCP connection on which the server has begun to speak.
-async fn greeted(host: &str, port: u16, within: Duration) -> Result<TcpStream, Failed> {
-    let greeted = timeout(within, async {
-        let stream = open_tcp(host, port).await?;
-        match stream.peek(&mut [0]).await? {
-            0 => Err(io::Error::from(ErrorKind::UnexpectedEof)),
-            _ => Ok(stream),
-        }
-    });
-    match greeted.await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(Failed::Passing(match error.kind() {
-            ErrorKind::UnexpectedEof => "the connection was closed before the greeting".into(),
-            _ => error.to_string(),
-        })),
-        Err(_) => Err(Failed::Passing("no SSH server greets there yet".into())),
     }
 }
 

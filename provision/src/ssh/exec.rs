@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::bytes::Bytes;
 
-use super::stream::Held;
+use super::stream::{Held, close_later};
 use super::{Session, Stream};
 use crate::{Error, Result};
 
@@ -241,14 +241,6 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         close_later(&self.0);
-    }
-}
-
-/// Closes a channel from a place that cannot wait.
-pub(super) fn close_later(channel: &Arc<ChannelWriteHalf<Msg>>) {
-    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        let channel = Arc::clone(channel);
-        runtime.spawn(async move { channel.close().await });
     }
 }
 

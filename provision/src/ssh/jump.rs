@@ -14,7 +14,7 @@ use tokio::io::{self, AsyncBufReadExt, AsyncReadExt, BufReader, Join};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::timeout;
 
-use super::connect::Failed;
+use super::failed::Failed;
 use crate::{Error, Result};
 
 /// How long the hosts on the way may take, login included, until the machine greets.

@@ -9,8 +9,9 @@ use russh::client;
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey, PublicKey, PublicKeyOrCertificate};
 
-use super::client::only;
-use super::connect::{Failed, reach};
+use super::config::only;
+use super::failed::Failed;
+use super::reach::reach;
 use super::{Hop, host_and_port};
 use crate::{Error, Result};
 

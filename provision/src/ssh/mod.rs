@@ -1,14 +1,17 @@
 //! One SSH connection to a machine, kept and reused for everything.
 
 mod client;
+mod config;
 mod connect;
 mod exec;
+mod failed;
 mod files;
 mod jump;
 mod keys;
 mod known_hosts;
 mod overflow;
 mod quote;
+mod reach;
 mod session;
 mod stream;
 

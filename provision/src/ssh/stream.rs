@@ -21,7 +21,6 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::bytes::{Buf, Bytes};
 
-use super::exec::close_later;
 use super::overflow::Overflow;
 
 /// What waits in memory for the stream's user.
@@ -292,5 +291,13 @@ impl<T: Unpin> AsyncWrite for Held<T> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Closes a channel from a place that cannot wait.
+pub(super) fn close_later(channel: &Arc<ChannelWriteHalf<Msg>>) {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        let channel = Arc::clone(channel);
+        runtime.spawn(async move { channel.close().await });
     }
 }
