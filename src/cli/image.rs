@@ -50,7 +50,7 @@ enum ImageCommand {
     #[command(
         after_help = "Examples:\n  berth image pull ubuntu-24.04\n  berth image pull oci://ghcr.io/acme/web:1\n  \
                             berth create web1 --image oci://ghcr.io/acme/web:1\n\n\
-                            For a registry that wants to know who asks: `docker login REGISTRY`."
+                            For a registry that wants to know who asks: `docker login REGISTRY`, or podman's."
     )]
     Pull {
         /// Names of cloud images, addresses of disks, or images in registries as oci://REGISTRY/REPOSITORY[:TAG|@DIGEST]

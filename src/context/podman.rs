@@ -43,6 +43,20 @@ impl Connection {
     }
 }
 
+/// Where `podman login` may have written what it took, in the order in which podman looks (containers-auth.json(5)).
+pub fn logins() -> Vec<PathBuf> {
+    let of = |variable| std::env::var_os(variable).filter(|path| !path.is_empty());
+    if let Some(file) = of("REGISTRY_AUTH_FILE") {
+        return vec![file.into()];
+    }
+    let runtime = of("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let own = etcetera::choose_base_strategy().ok();
+    let folders = runtime.into_iter().chain(own.map(|base| base.config_dir()));
+    folders
+        .map(|folder| folder.join("containers/auth.json"))
+        .collect()
+}
+
 impl PodmanConfig {
     /// `PODMAN_CONNECTIONS_CONF`, or `containers/podman-connections.json` in the XDG configuration folder.
     pub fn from_environment() -> Self {

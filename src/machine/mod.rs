@@ -85,7 +85,7 @@ use berth_images::{Access, Catalog, Image, Reference, Store};
 use berth_provision::ssh::{Key, Session, Target};
 
 use crate::context::docker::DockerConfig;
-use crate::context::podman::PodmanConfig;
+use crate::context::podman::{self, PodmanConfig};
 use crate::context::ssh_config;
 use crate::store::{Holder, Home, Lock, MachineFolder};
 
@@ -153,7 +153,10 @@ impl Berth {
     /// How registries of images are spoken to.
     pub fn registries(&self, plain_http: bool) -> Access {
         Access {
-            docker_config: self.docker.folder().to_owned(),
+            logins: [self.docker.folder().join("config.json")]
+                .into_iter()
+                .chain(podman::logins())
+                .collect(),
             plain_http,
         }
     }

@@ -32,8 +32,8 @@ fn docker_login_is_enough() {
         told(&push()),
         str![[r#"
 exit 1
-berth: oci://127.0.0.1:PORT/acme/web:1: the registry 127.0.0.1:PORT wants credentials, and docker has none for it
-hint: `docker login 127.0.0.1:PORT`, and try again
+berth: oci://127.0.0.1:PORT/acme/web:1: the registry 127.0.0.1:PORT wants to know who asks, and neither docker nor podman keeps a login for it
+hint: `docker login 127.0.0.1:PORT` or podman's, and try again
 
 "#]]
     );
@@ -45,8 +45,8 @@ hint: `docker login 127.0.0.1:PORT`, and try again
         told(&push()),
         str![[r#"
 exit 1
-berth: oci://127.0.0.1:PORT/acme/web:1: the registry 127.0.0.1:PORT does not take the credentials that docker has for it
-hint: `docker login 127.0.0.1:PORT`, and try again
+berth: oci://127.0.0.1:PORT/acme/web:1: the registry 127.0.0.1:PORT does not take the login that docker or podman keeps for it
+hint: `docker login 127.0.0.1:PORT` or podman's, and try again
 
 "#]]
     );
@@ -77,6 +77,16 @@ hint: `docker login 127.0.0.1:PORT`, and try again
             .berth(&["image", "pull", &format!("oci://{place}")])
             .ok();
     }
+    // As podman keeps it, for a part of the registry.
+    fs::remove_file(world.path("docker/config.json")).unwrap();
+    let podman = world.path("auth.json");
+    let part = format!(r#"{{"auths": {{"{at}/acme": {{"auth": "{AUTH}"}}}}}}"#);
+    fs::write(&podman, part).unwrap();
+    let mut pull = world.command(&["image", "pull", &format!("oci://{place}")]);
+    fs::remove_dir_all(world.path("images")).unwrap();
+    let pulled = pull.env("REGISTRY_AUTH_FILE", &podman).output().unwrap();
+    assert!(pulled.status.success(), "{pulled:?}");
+
     docker_knows(&world, r#"{"credsStore": "none"}"#);
     assert_data_eq!(
         told(&world.berth(&[
@@ -87,7 +97,7 @@ hint: `docker login 127.0.0.1:PORT`, and try again
         ])),
         str![[r#"
 exit 1
-berth: oci://127.0.0.1:PORT/acme/web:1: docker's credentials for 127.0.0.1:PORT: docker-credential-none is not installed
+berth: oci://127.0.0.1:PORT/acme/web:1: the login kept for 127.0.0.1:PORT: docker-credential-none is not installed
 hint: `docker login 127.0.0.1:PORT` writes them anew
 
 "#]]

@@ -268,8 +268,8 @@ hint: check the network and the registry; what has come is kept, and the same co
 
 $ berth image pull locked
 exit 1
-berth: oci://127.0.0.1:PORT/locked:1: the registry 127.0.0.1:PORT wants credentials, and docker has none for it
-hint: `docker login 127.0.0.1:PORT`, and try again
+berth: oci://127.0.0.1:PORT/locked:1: the registry 127.0.0.1:PORT wants to know who asks, and neither docker nor podman keeps a login for it
+hint: `docker login 127.0.0.1:PORT` or podman's, and try again
 
 $ berth image pull token-in-the-clear
 exit 1

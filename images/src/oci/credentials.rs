@@ -1,12 +1,14 @@
-//! What `docker login` keeps: in docker's `config.json` itself, or in a helper program that it names.
+//! What `docker login` and `podman login` keep: in docker's `config.json` or podman's `auth.json` itself, or in a helper
+//! program that the file names.
 //!
 //! As the docker CLI does it: a registry's own helper (`credHelpers`), else the helper for all (`credsStore`), else the
-//! file's `auths`. Helpers speak the protocol of github.com/docker/docker-credential-helpers.
+//! file's `auths`. Helpers speak the protocol of github.com/docker/docker-credential-helpers. Podman's file may have
+//! entries for a part of a registry's repositories, of which the longest counts (containers-auth.json(5)).
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -70,37 +72,58 @@ struct Answer {
     secret: String,
 }
 
-/// The credentials for the registry of `address`; `None` if docker has none.
+/// The credentials for the repository of `address`, of the first of the files that has some; `None` if none has.
 ///
 /// # Errors
-/// [`Problem::Credentials`] if docker's file cannot be read, or a helper fails.
-pub(super) async fn find(folder: &Path, address: &Address) -> Result<Option<Credentials>, Problem> {
-    let key = address.credentials_key();
-    let failed = |detail: String| Problem::Credentials {
-        registry: key.to_owned(),
-        detail,
-    };
-    let path = folder.join("config.json");
-    let Some(config) = read(&path).map_err(|why| failed(format!("{}: {why}", path.display())))?
-    else {
+/// [`Problem::Credentials`] if a file cannot be read, or a helper fails.
+pub(super) async fn find(
+    files: &[PathBuf],
+    address: &Address,
+) -> Result<Option<Credentials>, Problem> {
+    for file in files {
+        let found = find_in(file, address).await;
+        let found = found.map_err(|detail| Problem::Credentials {
+            registry: address.registry().to_owned(),
+            detail,
+        })?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+async fn find_in(path: &Path, address: &Address) -> Result<Option<Credentials>, String> {
+    let about_file = |why: String| format!("{}: {why}", path.display());
+    let Some(config) = read(path).map_err(about_file)? else {
         return Ok(None);
     };
+    let key = address.credentials_key();
     let own = config.helpers.get(key).map(String::as_str);
     let helper = own.or_else(|| Some(config.store.as_str()).filter(|name| !name.is_empty()));
     if let Some(helper) = helper
-        && let Some(found) = ask(helper, key).await.map_err(failed)?
+        && let Some(found) = ask(helper, key).await?
     {
         return Ok(Some(found));
     }
-    let exact = config.auths.get(key);
-    let entry = exact.or_else(|| {
-        let mut alike = config.auths.iter();
-        alike.find_map(|(name, entry)| (host(name) == host(key)).then_some(entry))
-    });
+    let auths = &config.auths;
+    let nearest = parts(address).find_map(|part| auths.get(&part));
+    let alike = || auths.iter().find(|(name, _)| host(name) == host(key));
+    let entry = nearest
+        .or_else(|| auths.get(key))
+        .or_else(|| alike().map(|(_, entry)| entry));
     match entry {
-        Some(entry) => of_entry(entry).map_err(|why| failed(format!("{}: {why}", path.display()))),
+        Some(entry) => of_entry(entry).map_err(about_file),
         None => Ok(None),
     }
+}
+
+/// What podman may have filed credentials under: the repository, what it lies in, at last the registry.
+fn parts(address: &Address) -> impl Iterator<Item = String> {
+    let whole = format!("{}/{}", address.registry(), address.repository());
+    std::iter::successors(Some(whole), |part| {
+        part.rsplit_once('/').map(|(shorter, _)| shorter.to_owned())
+    })
 }
 
 fn read(path: &Path) -> Result<Option<Config>, String> {
@@ -139,10 +162,13 @@ fn decode(auth: &str) -> Option<(String, String)> {
     Some((user.to_owned(), password.trim_end_matches('\0').to_owned()))
 }
 
-/// The host in a key: older dockers wrote addresses.
-fn host(key: &str) -> &str {
+/// The host that a key is for as a whole: older dockers wrote addresses, of which the path is the API's version.
+fn host(key: &str) -> Option<&str> {
     let bare = key.split_once("://").map_or(key, |(_, rest)| rest);
-    bare.split('/').next().unwrap_or(bare)
+    match bare.split_once('/') {
+        None => Some(bare),
+        Some((host, path)) => matches!(path.trim_matches('/'), "" | "v1" | "v2").then_some(host),
+    }
 }
 
 /// Asks a helper. The registry's name goes to its standard input, the secret comes from its output.
@@ -199,11 +225,11 @@ mod tests {
     async fn of(config: &str, registry: &str) -> Result<Option<Credentials>, Problem> {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("config.json"), config).unwrap();
-        find(
-            folder.path(),
-            &format!("{registry}/acme/web").parse().unwrap(),
-        )
-        .await
+        let files = [
+            folder.path().join("none"),
+            folder.path().join("config.json"),
+        ];
+        find(&files, &format!("{registry}/acme/web").parse().unwrap()).await
     }
 
     fn known(user: &str, password: &str) -> Option<Credentials> {
@@ -230,8 +256,22 @@ mod tests {
         for registry in ["empty.example", "else.example", "ghcr.io:5000"] {
             assert!(found(registry).await.is_none(), "{registry}");
         }
-        let nowhere = find(Path::new("/nowhere"), &"ghcr.io/a/b".parse().unwrap()).await;
-        assert!(nowhere.is_ok_and(|found| found.is_none()));
+    }
+
+    #[tokio::test]
+    async fn what_podman_login_wrote_is_read_and_the_nearest_counts() {
+        let config = r#"{"auths": {
+            "ghcr.io": {"auth": "YWxsOnB3"},
+            "ghcr.io/acme": {"auth": "YWNtZTpwdw=="},
+            "quay.io/else": {"auth": "ZWxzZTpwdw=="},
+            "docker.io": {"auth": "aHViOnB3"}
+        }}"#;
+        let found = |registry| async move { of(config, registry).await.ok().flatten() };
+        assert!(found("ghcr.io").await == known("acme", "pw"));
+        assert!(found("ghcr.io/acme").await == known("acme", "pw"));
+        assert!(found("ghcr.io/other").await == known("all", "pw"));
+        assert!(found("docker.io").await == known("hub", "pw"));
+        assert!(found("quay.io").await.is_none());
     }
 
     #[tokio::test]

@@ -24,8 +24,8 @@ use crate::Error;
 /// How registries are spoken to.
 #[derive(Debug, Clone)]
 pub struct Access {
-    /// The folder of docker's `config.json`, which has the credentials that `docker login` took.
-    pub docker_config: PathBuf,
+    /// Where what `docker login` and `podman login` took is looked for, in this order: files of docker's format.
+    pub logins: Vec<PathBuf>,
     /// Plain HTTP to registries beyond this computer too, where anybody on the way reads and changes what goes by.
     pub plain_http: bool,
 }

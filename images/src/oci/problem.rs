@@ -7,8 +7,8 @@ pub enum Problem {
     #[error(
         "the registry {registry} {}",
         match known {
-            true => "does not take the credentials that docker has for it",
-            false => "wants credentials, and docker has none for it",
+            true => "does not take the login that docker or podman keeps for it",
+            false => "wants to know who asks, and neither docker nor podman keeps a login for it",
         }
     )]
     Unauthorized {
@@ -66,7 +66,7 @@ pub enum Problem {
     },
 
     /// Docker's credentials could not be had.
-    #[error("docker's credentials for {registry}: {detail}")]
+    #[error("the login kept for {registry}: {detail}")]
     Credentials {
         /// The registry as docker knows it.
         registry: String,

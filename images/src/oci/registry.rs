@@ -33,7 +33,7 @@ pub(super) struct Registry {
     pub(super) patient: reqwest::Client,
     pub(super) base: Url,
     address: Address,
-    docker_config: PathBuf,
+    logins: Vec<PathBuf>,
     /// `pull`, or `pull,push`.
     actions: &'static str,
     credentials: OnceCell<Option<Credentials>>,
@@ -65,7 +65,7 @@ impl Registry {
             patient: fetch::http(None, direct)?,
             base,
             address: address.clone(),
-            docker_config: access.docker_config.clone(),
+            logins: access.logins.clone(),
             actions,
             credentials: OnceCell::new(),
             authorization: Mutex::default(),
@@ -279,7 +279,7 @@ impl Registry {
     }
 
     async fn credentials(&self) -> Result<Option<&Credentials>, Problem> {
-        let find = || credentials::find(&self.docker_config, &self.address);
+        let find = || credentials::find(&self.logins, &self.address);
         Ok(self.credentials.get_or_try_init(find).await?.as_ref())
     }
 

@@ -6,9 +6,10 @@ use super::{FAILED, NOT_FOUND, USAGE, Words, hinted, plain};
 
 pub(super) fn of_registry(problem: &Problem) -> Words {
     match problem {
-        Problem::Unauthorized { registry, .. } => {
-            hinted(FAILED, &format!("`docker login {registry}`, and try again"))
-        }
+        Problem::Unauthorized { registry, .. } => hinted(
+            FAILED,
+            &format!("`docker login {registry}` or podman's, and try again"),
+        ),
         Problem::Denied(_) => hinted(
             FAILED,
             "whoever `docker login` let in may not do this there: use another repository or another login",
