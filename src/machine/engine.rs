@@ -10,9 +10,10 @@ use berth_provision::versions::{Versions, versions};
 use berth_provision::{Channel, Kind, Settings, Upstream, Version, Wanted};
 
 use super::journal::Journal;
+use super::operation::{SSH_DEADLINE, must_run};
+use super::up::publish;
 use super::{
     Berth, DISTRO, EngineSettings, EngineWish, Error, Installed, Opened, Record, Result, endpoint,
-    power,
 };
 
 /// How long an engine that the image brought may take to answer, from the moment that the guest's SSH server listens.
@@ -122,7 +123,7 @@ async fn bring_about(
     let doing = format!("provision {name}");
     let _lock = berth.lock(name, &doing, |who| progress.note(who)).await?;
     let mut opened = berth.open(name).await?;
-    power::must_run(&opened).await?;
+    must_run(&opened).await?;
     let engine = change.of(&opened.record.engine);
     if engine != opened.record.engine {
         check_engine(&engine).await?;
@@ -130,7 +131,7 @@ async fn bring_about(
         opened.record.write(&berth.home)?;
     }
     let mut journal = Journal::begin(&opened.folder.journal(), "provision")?;
-    let session = opened.connect(power::SSH_DEADLINE).await?;
+    let session = opened.connect(SSH_DEADLINE).await?;
     let mut wanted = Wanted {
         replace: change.channel.is_some(),
         ..wanted(&opened.record.engine)?
@@ -141,7 +142,7 @@ async fn bring_about(
         opened.record.settings = settings.clone();
     }
     install(berth, &mut opened, &session, wanted, &mut journal, progress).await?;
-    power::publish(berth, &opened, &mut journal, progress).await?;
+    publish(berth, &opened, &mut journal, progress).await?;
     journal.end()?;
     Ok(opened.record)
 }
@@ -301,8 +302,8 @@ pub async fn engine_versions(
 ) -> Result<Versions> {
     let opened = berth.open(name).await?;
     let upstream = upstream()?;
-    power::must_run(&opened).await?;
-    let session = opened.connect(power::SSH_DEADLINE).await?;
+    must_run(&opened).await?;
+    let session = opened.connect(SSH_DEADLINE).await?;
     versions(&session, &upstream, progress)
         .await
         .map_err(Error::provision(name))
@@ -333,8 +334,8 @@ pub async fn bundle_engine(
             reason: "a bundle is made of what distro or upstream offers".into(),
         });
     }
-    power::must_run(&opened).await?;
-    let session = opened.connect(power::SSH_DEADLINE).await?;
+    must_run(&opened).await?;
+    let session = opened.connect(SSH_DEADLINE).await?;
     berth_provision::bundle::from_machine(&session, &wanted, to, progress)
         .await
         .map_err(Error::provision(name))

@@ -8,32 +8,21 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use berth_driver_api::{Credential, Found, Progress, State, check_options};
+use berth_driver_api::{Found, Progress, State, check_options};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use toml::Table;
+use serde::Serialize;
 use uuid::Uuid;
 
-use super::create::{carry_out, found_folder, take_lock};
+use super::founding::{found_folder, take_lock};
 use super::labels::check_label;
-use super::suspend::must_be_able;
-use super::{Berth, EngineSettings, Error, Opened, Record, Result, check_name, identity};
+use super::making::carry_out;
+use super::note::{FORM, Note, computer, portable};
+use super::operation::must_be_able;
+use super::{Berth, Error, Record, Result, check_name};
 use crate::store;
-
-/// The form that this berth writes and reads.
-const FORM: i64 = 1;
 
 /// What a driver must be able to do for this.
 const WHAT: &str = "find machines again";
-
-/// What is kept at the hypervisor.
-#[derive(Serialize, Deserialize)]
-struct Note {
-    berth_note: i64,
-    /// The name of the computer that wrote it.
-    computer: String,
-    record: Table,
-}
 
 /// A machine that a hypervisor has. The field names are those of `berth driver adopt --json` and stable.
 #[derive(Debug, Serialize)]
@@ -59,47 +48,6 @@ impl Lost {
     pub fn is_ours(&self) -> bool {
         self.adoptable.is_some() && self.computer.as_deref() == Some(&*computer())
     }
-}
-
-/// Has the hypervisor keep what is known of the machine, if its driver finds machines again. Nothing depends on that
-/// now: if it fails it is only told.
-pub(super) async fn keep_note(opened: &Opened, progress: &dyn Progress) {
-    if !opened.driver.info().capabilities.adopt {
-        return;
-    }
-    let kept = match note(&opened.record) {
-        Ok(note) => {
-            let kept = opened.driver.keep_note(&opened.machine, &note).await;
-            kept.map_err(|error| error.to_string())
-        }
-        Err(error) => Err(error.to_string()),
-    };
-    if let Err(error) = kept {
-        progress.note(&format!("it could not be found again from here: {error}"));
-    }
-}
-
-fn note(record: &Record) -> Result<String, toml::ser::Error> {
-    toml::to_string(&Note {
-        berth_note: FORM,
-        computer: computer(),
-        record: Table::try_from(portable(record.clone()))?,
-    })
-}
-
-/// Without what is secret, is only of use on one computer, or would reach for things of this one.
-fn portable(mut record: Record) -> Record {
-    (record.template, record.origin, record.recovered) = (None, None, None);
-    (record.login, record.tls, record.settings) = (None, None, EngineSettings::default());
-    (record.mounts, record.member, record.expiry) = (Vec::new(), None, None);
-    record.unknown = Table::new();
-    record
-}
-
-fn computer() -> String {
-    let name = nix::unistd::gethostname();
-    name.map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default()
 }
 
 /// The machines of berth's that a driver's hypervisor has, by name, but for those that are known here. `options` say
@@ -277,34 +225,4 @@ pub async fn adopt_lost(
          that it let in before still do",
     );
     Ok(record)
-}
-
-/// Powers a machine off that runs since it was lost, so that its guest boots with the new keys.
-pub(super) async fn power_off(
-    opened: &Opened,
-    deadline: Duration,
-    progress: &dyn Progress,
-) -> Result<()> {
-    let name = &opened.record.name;
-    let failed = || Error::driver(name);
-    let state = opened
-        .driver
-        .state(&opened.machine)
-        .await
-        .map_err(failed())?;
-    if state.is_up() {
-        progress.phase("Shutting it down");
-        match opened.driver.stop(&opened.machine, deadline).await {
-            Err(berth_driver_api::Error::Timeout { .. }) => {
-                progress.note("it did not shut down in time and is powered off");
-            }
-            stopped => return stopped.map_err(failed()),
-        }
-    }
-    opened.driver.kill(&opened.machine).await.map_err(failed())
-}
-
-/// What the guest is handed at the boot after it was found: it keeps the keys that it let in, in a file of its own.
-pub(super) fn credentials(plain: Vec<Credential>, key: &str) -> Vec<Credential> {
-    identity::with_lines(plain, &identity::lets_in(key))
 }

@@ -4,7 +4,8 @@ use berth_driver_api::Progress;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::create::{carry_out, found};
+use super::create::found;
+use super::making::carry_out;
 use super::{Berth, Record, Request, Result};
 
 /// Which fleet a machine is of, in its record.

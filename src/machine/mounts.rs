@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 use toml::Table;
 
 use super::journal::{self, Journal};
-use super::{Berth, Error, Opened, Record, Result, endpoint, power};
+use super::operation::SSH_DEADLINE;
+use super::{Berth, Error, Opened, Record, Result, endpoint};
 use crate::supervisor::Status;
 use settle::{all_mounted, gone, settle};
 
@@ -218,7 +219,7 @@ pub(super) async fn bring_up(
     if settle(opened, Duration::ZERO, all).await.is_ok() {
         return Ok(());
     }
-    let session = opened.connect(power::SSH_DEADLINE).await?;
+    let session = opened.connect(SSH_DEADLINE).await?;
     let prepared = share::prepare(&session, progress).await;
     session.disconnect().await;
     if prepared.map_err(Error::provision(name))? {

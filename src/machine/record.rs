@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use uuid::Uuid;
 
 use super::Result;
-use super::clone::Origin;
+use super::copy::Origin;
 use super::expiry::Expiry;
 use super::member::Member;
 use super::mounts::Mount;

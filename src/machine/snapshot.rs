@@ -7,8 +7,9 @@ use berth_driver_api::{Progress, Snapshot, State};
 use jiff::Zoned;
 
 use super::journal::Journal;
-use super::suspend::must_be_able;
-use super::{Berth, Error, Opened, Result, endpoint, power};
+use super::operation::{begin, complete, must_be_able};
+use super::up::bring_up;
+use super::{Berth, Error, Opened, Result, endpoint};
 
 /// What a driver must be able to do for this.
 const WHAT: &str = "take snapshots";
@@ -36,7 +37,7 @@ pub async fn take_snapshot(
     let now = || Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
     let snapshot = snapshot.map_or_else(now, str::to_owned);
     check_name(&snapshot).map_err(Error::driver(name))?;
-    let _lock = power::begin(berth, "snapshot", name, progress).await?;
+    let _lock = begin(berth, "snapshot", name, progress).await?;
     let opened = able(berth, name, progress).await?;
     if all(&opened).await?.iter().any(|one| one.name == snapshot) {
         return Err(Error::SnapshotExists {
@@ -67,7 +68,7 @@ pub async fn restore_snapshot(
     boot_deadline: Duration,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let _lock = power::begin(berth, "snapshot", name, progress).await?;
+    let _lock = begin(berth, "snapshot", name, progress).await?;
     let opened = able(berth, name, progress).await?;
     must_have(&opened, snapshot).await?;
     let mut journal = Journal::begin(&opened.folder.journal(), "restore")?;
@@ -88,7 +89,7 @@ pub async fn restore_snapshot(
     journal.end()?;
     let state = opened.driver.state(&opened.machine).await;
     match state.map_err(Error::driver(name))? {
-        State::Running => power::bring_up(berth, &opened, boot_deadline, progress).await,
+        State::Running => bring_up(berth, &opened, boot_deadline, progress).await,
         _ => Ok(()),
     }
 }
@@ -103,7 +104,7 @@ pub async fn remove_snapshot(
     snapshot: &str,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let _lock = power::begin(berth, "snapshot", name, progress).await?;
+    let _lock = begin(berth, "snapshot", name, progress).await?;
     let opened = able(berth, name, progress).await?;
     must_have(&opened, snapshot).await?;
     let mut journal = Journal::begin(&opened.folder.journal(), "snapshot rm")?;
@@ -118,7 +119,7 @@ pub async fn remove_snapshot(
 }
 
 async fn able(berth: &Berth, name: &str, progress: &dyn Progress) -> Result<Opened> {
-    let opened = power::complete(berth, name, progress).await?;
+    let opened = complete(berth, name, progress).await?;
     must_be_able(&opened, opened.driver.info().capabilities.snapshot, WHAT)?;
     Ok(opened)
 }

@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-use berth_driver_api::{Error as DriverError, Progress, State};
+use berth_driver_api::{Progress, State};
 
 use super::journal::Journal;
-use super::{Berth, Error, Opened, Result, endpoint, power};
+use super::operation::{begin, complete, must_be_able};
+use super::up::bring_up;
+use super::{Berth, Error, Opened, Result, endpoint};
 
-/// Freezes a machine to disk, from where [`resume`] and [`power::start`] have it go on, even after this computer was
+/// Freezes a machine to disk, from where [`resume`] and [`start`](super::start) have it go on, even after this computer was
 /// off. One that is frozen already is a success.
 ///
 /// # Errors
 /// If the driver cannot, or the machine does not run.
 pub async fn suspend(berth: &Berth, name: &str, progress: &dyn Progress) -> Result<()> {
-    let _lock = power::begin(berth, "suspend", name, progress).await?;
-    let opened = power::complete(berth, name, progress).await?;
+    let _lock = begin(berth, "suspend", name, progress).await?;
+    let opened = complete(berth, name, progress).await?;
     let can = opened.driver.info().capabilities.suspend;
     must_be_able(&opened, can, "suspend machines")?;
     let mut journal = Journal::begin(&opened.folder.journal(), "suspend")?;
@@ -41,8 +43,8 @@ pub async fn resume(
     boot_deadline: Duration,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let _lock = power::begin(berth, "resume", name, progress).await?;
-    let opened = power::complete(berth, name, progress).await?;
+    let _lock = begin(berth, "resume", name, progress).await?;
+    let opened = complete(berth, name, progress).await?;
     let can = opened.driver.info().capabilities.suspend;
     must_be_able(&opened, can, "suspend machines")?;
     let state = opened.driver.state(&opened.machine).await;
@@ -55,7 +57,7 @@ pub async fn resume(
             });
         }
     }
-    power::bring_up(berth, &opened, boot_deadline, progress).await
+    bring_up(berth, &opened, boot_deadline, progress).await
 }
 
 /// Has a suspended machine run again, without its endpoint, so that it can be shut down.
@@ -74,24 +76,8 @@ pub(super) async fn wake(berth: &Berth, opened: Opened, progress: &dyn Progress)
     progress.note(&format!(
         "{name} is suspended: it goes on, so that it can shut down"
     ));
-    let opened = power::complete(berth, &name, progress).await?;
+    let opened = complete(berth, &name, progress).await?;
     let woken = opened.driver.start(&opened.machine, progress).await;
     woken.map_err(Error::driver(&name))?;
     Ok(opened)
-}
-
-/// Refuses what the driver does not declare, before anything is done.
-///
-/// # Errors
-/// [`DriverError::Unsupported`].
-pub(super) fn must_be_able(opened: &Opened, can: bool, what: &str) -> Result<()> {
-    if can {
-        return Ok(());
-    }
-    Err(Error::driver(&opened.record.name)(
-        DriverError::Unsupported {
-            driver: opened.record.driver.clone(),
-            what: what.to_owned(),
-        },
-    ))
 }

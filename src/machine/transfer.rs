@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 use uuid::Uuid;
 
-use super::create::{found_folder, safe_sockets, take_lock};
+use super::founding::{found_folder, safe_sockets, take_lock};
 use super::journal::{self, Journal};
-use super::{Berth, Error, Opened, Record, Result, adopt, check_name, power};
+use super::up::publish;
+use super::{Berth, Error, Opened, Record, Result, adopt, check_name};
 use crate::context::ssh_config;
 use crate::store;
 
@@ -228,7 +229,7 @@ pub async fn import(
             if opened.record.login != Some(Login::File(carried.clone())) {
                 let _ = std::fs::remove_file(&carried);
             }
-            power::publish(berth, &opened, &mut journal, progress).await?;
+            publish(berth, &opened, &mut journal, progress).await?;
             journal.end()?;
             Ok(opened.record)
         }

@@ -3,7 +3,8 @@
 use berth_driver_api::Progress;
 use berth_driver_api::conformance::{self, Case, Subject};
 
-use super::create::{found, safe_sockets};
+use super::create::found;
+use super::founding::safe_sockets;
 use super::request::Request;
 use super::{Berth, Result, identity, remove};
 use crate::store::Lock;

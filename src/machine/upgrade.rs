@@ -10,7 +10,9 @@ use berth_provision::{Channel, EngineInfo, Kind, Version, Wanted};
 
 use super::engine::{EngineChange, check_engine, wanted};
 use super::journal::{Journal, pending};
-use super::{Berth, DISTRO, EngineWish, Error, Opened, Record, Result, power};
+use super::operation::{SSH_DEADLINE, must_run};
+use super::up::publish;
+use super::{Berth, DISTRO, EngineWish, Error, Opened, Record, Result};
 
 /// How long a gate may take.
 const GATE: Duration = Duration::from_secs(600);
@@ -75,8 +77,8 @@ pub async fn plan_upgrade(
 ) -> Result<Plan> {
     let opened = berth.open(name).await?;
     let wanted = request.wanted(&opened.record).await?;
-    power::must_run(&opened).await?;
-    let session = opened.connect(power::SSH_DEADLINE).await?;
+    must_run(&opened).await?;
+    let session = opened.connect(SSH_DEADLINE).await?;
     upgrade::plan(&session, &wanted, progress)
         .await
         .map_err(Error::provision(name))
@@ -98,8 +100,8 @@ pub async fn upgrade(
     let _lock = berth.lock(name, &doing, |who| progress.note(who)).await?;
     let opened = berth.open(name).await?;
     let wanted = request.wanted(&opened.record).await?;
-    power::must_run(&opened).await?;
-    let session = opened.connect(power::SSH_DEADLINE).await?;
+    must_run(&opened).await?;
+    let session = opened.connect(SSH_DEADLINE).await?;
     let journal = Journal::begin(&opened.folder.journal(), "upgrade")?;
     // The first step only looks.
     let steps = AtomicUsize::new(0);
@@ -161,8 +163,8 @@ pub async fn go_back(
             ..wish.clone()
         })?
     };
-    power::must_run(&opened).await?;
-    let session = opened.connect(power::SSH_DEADLINE).await?;
+    must_run(&opened).await?;
+    let session = opened.connect(SSH_DEADLINE).await?;
     let journal = Journal::begin(&opened.folder.journal(), "upgrade")?;
     let reached = |title: &str| {
         let _ = journal.reached(&format!("upgrade: {title}"));
@@ -207,7 +209,7 @@ async fn settle(
     journal
         .always("record", async { opened.record.write(&berth.home) })
         .await?;
-    power::publish(berth, &opened, &mut journal, progress).await?;
+    publish(berth, &opened, &mut journal, progress).await?;
     Ok(journal.end()?)
 }
 
@@ -231,8 +233,8 @@ pub async fn roll_back(berth: &Berth, name: &str, progress: &dyn Progress) -> Re
     let _lock = berth.lock(name, &doing, |who| progress.note(who)).await?;
     let opened = berth.open(name).await?;
     let wanted = UpgradeRequest::default().wanted(&opened.record).await?;
-    power::must_run(&opened).await?;
-    let session = opened.connect(power::SSH_DEADLINE).await?;
+    must_run(&opened).await?;
+    let session = opened.connect(SSH_DEADLINE).await?;
     let journal = Journal::begin(&opened.folder.journal(), "upgrade")?;
     let reached = |title: &str| {
         let _ = journal.reached(&format!("upgrade: {title}"));

@@ -6,7 +6,7 @@ use berth_provision::ssh::{Key, Session, Target, quote};
 
 use super::HOST_KEY_DEADLINE;
 use crate::machine::journal::Journal;
-use crate::machine::power::SSH_DEADLINE;
+use crate::machine::operation::SSH_DEADLINE;
 use crate::machine::{Berth, Error, Opened, Result, identity, tls};
 use crate::store;
 

@@ -2,11 +2,11 @@
 
 mod host_key;
 mod login;
-mod power;
+pub(super) mod power;
 
 pub use host_key::{HostKeys, accept_host_key, host_keys};
 pub(super) use login::{log_in, release};
-pub(super) use power::{answers, reboot, state};
+pub(super) use power::state;
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use berth_provision::{Kind, recognise, size};
 
 use super::engine::{install_engine, wanted};
 use super::journal::Journal;
-use super::power::write_ssh_config;
+use super::up::write_ssh_config;
 use super::{Berth, DISTRO, Error, Installed, Opened, Request, Result};
 
 /// How long a host that runs may take to show its key.

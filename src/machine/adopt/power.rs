@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::HOST_KEY_DEADLINE;
 use crate::machine::journal::Journal;
-use crate::machine::power::SSH_DEADLINE;
+use crate::machine::operation::SSH_DEADLINE;
 use crate::machine::{Error, Opened, Result, endpoint};
 
 /// Makes sure that a host whose power nobody drives answers; returns until when the next thing may take.

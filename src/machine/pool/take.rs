@@ -6,11 +6,12 @@ use berth_driver_api::Progress;
 
 use super::fit::fit;
 use super::{Key, Pool, forget_lock, names, refill, waiting};
-use crate::machine::create::take_lock;
 use crate::machine::engine::check_engine;
+use crate::machine::founding::take_lock;
 use crate::machine::journal::Journal;
 use crate::machine::request::{check_request, settled};
-use crate::machine::{Berth, Error, Opened, Record, Request, Result, identity, power};
+use crate::machine::up::{bring_up, write_ssh_config};
+use crate::machine::{Berth, Error, Opened, Record, Request, Result, identity};
 use crate::store::{self, Lock};
 
 /// A machine of a pool that has what the request asks for, under the name that is asked for; `None` if no pool has one
@@ -133,7 +134,7 @@ async fn hand_over(
         .await?;
     // The supervisor sees it, and has the guest called by its name.
     journal
-        .once("ssh", async { power::write_ssh_config(&opened).await })
+        .once("ssh", async { write_ssh_config(&opened).await })
         .await?;
     if opened.record.installed.is_some() {
         journal
@@ -159,6 +160,6 @@ pub(in crate::machine) async fn finish_taking(
         })
         .await?;
     journal.end()?;
-    power::bring_up(berth, &opened, boot_deadline, progress).await?;
+    bring_up(berth, &opened, boot_deadline, progress).await?;
     Ok(opened.record)
 }

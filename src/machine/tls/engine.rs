@@ -12,7 +12,7 @@ use berth_provision::{end_tls, serve_tls};
 
 use super::files::Files;
 use super::{TlsWish, authority, client_name};
-use crate::machine::power::SSH_DEADLINE;
+use crate::machine::operation::SSH_DEADLINE;
 use crate::machine::{Berth, Error, Opened, Record, Result};
 
 /// Docker's port for TLS, as IANA lists it.
