@@ -42,15 +42,15 @@ fn a_machine_goes_as_soon_as_it_is_off_but_not_when_it_is_restarted() {
 #[test]
 fn what_is_left_of_them_goes_when_it_is_asked_for() {
     let world = World::new();
-    world.create(&["job", "--ttl", "1s", "--ephemeral"]).ok();
-    world.create(&["web"]).ok();
-    world.berth(&["stop", "web"]).ok();
+    world.create(&["job", "--ttl", "5s", "--ephemeral"]).ok();
     let supervisor = std::fs::read_to_string(world.file("job", "supervisor.lock")).unwrap();
     let pid: i32 = supervisor.split(' ').next().unwrap().parse().unwrap();
     let _ = nix::sys::signal::kill(
         nix::unistd::Pid::from_raw(pid),
         nix::sys::signal::Signal::SIGKILL,
     );
+    world.create(&["web"]).ok();
+    world.berth(&["stop", "web"]).ok();
     let mut gone = String::new();
     eventually("its time is over", || {
         gone += &world.berth(&["rm", "--over", "--all"]).ok().stdout;

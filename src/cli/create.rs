@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::each::each;
 use super::error::Usage;
 use super::output;
+use super::pair::pair;
 use super::progress::{Screen, Timing, print_timings};
 use super::settings::SettingsArgs;
 use crate::machine::{
@@ -243,13 +244,5 @@ fn ttl(text: &str) -> Result<Duration, String> {
     match read.map(Duration::from_secs) {
         Some(ttl) if !ttl.is_zero() && ttl <= MOST_TTL => Ok(ttl),
         _ => Err(wrong()),
-    }
-}
-
-/// Reads `KEY=VALUE`.
-pub fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("write KEY=VALUE".into()),
     }
 }

@@ -33,6 +33,7 @@ mod logs;
 mod ls;
 mod mount;
 mod output;
+mod pair;
 mod plan;
 mod pool;
 mod power;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::ValueHint;
 
-use super::create::pair;
+use super::pair::pair;
 use crate::machine::EngineSettings;
 
 /// The variables by which programs are told of a proxy; some read the one spelling only, some the other.

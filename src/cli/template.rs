@@ -9,9 +9,9 @@ use clap::{Subcommand, ValueHint};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::create::pair;
 use super::error::Usage;
 use super::output::{self, Format};
+use super::pair::pair;
 use super::progress::{Screen, print_timings};
 use crate::machine::template::{self, Template};
 use crate::machine::{self, Berth, Request, parse_size, show_size};

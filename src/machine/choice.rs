@@ -6,6 +6,9 @@ use serde::Serialize;
 
 use super::{Berth, Error, Record, Request, Result, drivers, image};
 
+/// A machine's memory in bytes if none is given.
+const MEMORY: u64 = 2 << 30;
+
 /// The word that stands for the choice.
 pub const AUTO: &str = "auto";
 
@@ -157,7 +160,7 @@ impl Request {
         let most = info.max_cpus.unwrap_or(u32::MAX);
         Spec {
             cpus: self.cpus.unwrap_or_else(|| default_cpus().min(most)),
-            memory: self.memory.unwrap_or(super::request::MEMORY),
+            memory: self.memory.unwrap_or(MEMORY),
             disk: self.disk.unwrap_or(0),
             image: None,
             options: self.options.clone(),

@@ -24,7 +24,7 @@ pub struct Request {
     pub driver: String,
     /// Virtual CPUs; up to four of this computer's if none are given.
     pub cpus: Option<u32>,
-    /// Memory in bytes; [`MEMORY`] if none is given.
+    /// Memory in bytes; 2 GiB if none is given.
     pub memory: Option<u64>,
     /// Disk in bytes; the image's size if none is given.
     pub disk: Option<u64>,
@@ -87,9 +87,6 @@ impl Request {
         }
     }
 }
-
-/// A machine's memory in bytes if none is given.
-pub(super) const MEMORY: u64 = 2 << 30;
 
 /// The disk's size in bytes if none is given, for images that berth did not build.
 const CLOUD_DISK: u64 = 20 << 30;

@@ -8,12 +8,13 @@ mod auto;
 mod build;
 mod choose;
 mod clone;
+mod failure;
 mod guest;
 mod manifest;
 mod policy;
 
-pub use auto::{Failure, failures};
 pub use build::{build, build_unasked};
+pub use failure::{Failure, failures};
 pub use manifest::{Damage, Manifest};
 pub use policy::{Policy, When};
 
@@ -261,7 +262,7 @@ pub async fn remove(berth: &Berth, template: &Template) -> Result<()> {
 pub async fn prune(berth: &Berth, most: u64) -> Result<Vec<Template>> {
     build::clear_left_over(berth).await?;
     if most == 0 {
-        auto::forget_failures(&berth.home)?;
+        failure::forget_failures(&berth.home)?;
     }
     let templates = list(&berth.home)?;
     let mut total: u64 = templates.iter().map(|template| template.size).sum();

@@ -296,7 +296,15 @@ mod tests {
         // The port closes with its service, whoever used it, and the program with its stream.
         serving.abort();
         assert!(serving.await.unwrap_err().is_cancelled());
-        UdpSocket::bind(here).await.unwrap();
+        // What answered clients ends a moment later.
+        let free = async {
+            while UdpSocket::bind(here).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), free)
+            .await
+            .unwrap();
         drop(relay);
         program.wait().await.unwrap();
     }

@@ -6,10 +6,10 @@ use std::sync::PoisonError;
 
 use anyhow::Result;
 
-use crate::cli::create::pair;
 use crate::cli::each::each;
 use crate::cli::error::{NotFound, Usage};
 use crate::cli::output;
+use crate::cli::pair::pair;
 use crate::cli::power::BootArgs;
 use crate::cli::progress::Screen;
 use crate::machine::{Berth, Lost, adopt_lost, lost};

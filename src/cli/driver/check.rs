@@ -7,8 +7,8 @@ use anyhow::Result;
 use berth_driver_api::Progress;
 use berth_driver_api::conformance::Case;
 
-use crate::cli::create::pair;
 use crate::cli::output;
+use crate::cli::pair::pair;
 use crate::cli::progress::Screen;
 use crate::machine::{Berth, EngineWish, Request, parse_size, try_driver};
 

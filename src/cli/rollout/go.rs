@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Result;
 use berth_driver_api::{Progress, Silent};
 
-use super::abort::take_all_back;
+use super::back::take_all_back;
 use super::report::{Report, summary};
 use crate::cli::exec::text;
 use crate::cli::fleet_args::FleetArgs;

@@ -1,6 +1,7 @@
 //! `berth rollout`
 
 mod abort;
+mod back;
 mod begin;
 mod go;
 pub(super) mod pace;

@@ -6,7 +6,7 @@ use berth_driver_api::{Driver, Machine, Progress, ready};
 use berth_images::{Digest, Image};
 use uuid::Uuid;
 
-use super::auto::Failure;
+use super::failure::Failure;
 use super::guest::settle;
 use super::{Key, Manifest, Policy, Template, doomed, draft, folder, lock, names, prune};
 use crate::machine::request::{planned, settled};
