@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -22,6 +23,11 @@ pub fn assert_nothing_left(host: &Host) {
     assert!(contexts.is_empty(), "contexts are left: {contexts:?}");
     let config = fs::read_to_string(host.docker_config().join("config.json")).unwrap_or_default();
     assert!(!config.contains("currentContext"), "{config}");
+    // A process that is ending has no command line any more, and its sockets still.
+    let until = Instant::now() + Duration::from_secs(10);
+    while !sockets(host).is_empty() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let sockets = sockets(host);
     assert!(sockets.is_empty(), "sockets are left: {sockets:?}");
 }

@@ -112,7 +112,7 @@ fn a_changed_package_is_not_installed(host: &Host, repository: &Repository) {
     for changed in ["Packages", "docker-ce_27.0.3"] {
         let undo = repository.change(changed);
         let out = told_of(host, repository, install)
-            .deadline(Duration::from_secs(20))
+            .deadline(Duration::from_secs(40))
             .exits(124);
         assert!(
             out.stderr.contains("the mirror is being updated"),
