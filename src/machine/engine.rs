@@ -10,7 +10,7 @@ use berth_provision::versions::{Versions, versions};
 use berth_provision::{Channel, Kind, Settings, Upstream, Version, Wanted};
 
 use super::journal::Journal;
-use super::operation::{SSH_DEADLINE, must_run};
+use super::operation::{SSH_DEADLINE, log_in, must_run};
 use super::up::publish;
 use super::{
     Berth, DISTRO, EngineSettings, EngineWish, Error, Installed, Opened, Record, Result, endpoint,
@@ -302,8 +302,7 @@ pub async fn engine_versions(
 ) -> Result<Versions> {
     let opened = berth.open(name).await?;
     let upstream = upstream()?;
-    must_run(&opened).await?;
-    let session = opened.connect(SSH_DEADLINE).await?;
+    let session = log_in(&opened).await?;
     versions(&session, &upstream, progress)
         .await
         .map_err(Error::provision(name))
@@ -334,8 +333,7 @@ pub async fn bundle_engine(
             reason: "a bundle is made of what distro or upstream offers".into(),
         });
     }
-    must_run(&opened).await?;
-    let session = opened.connect(SSH_DEADLINE).await?;
+    let session = log_in(&opened).await?;
     berth_provision::bundle::from_machine(&session, &wanted, to, progress)
         .await
         .map_err(Error::provision(name))

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use berth_driver_api::{Error as DriverError, Progress, State};
+use berth_provision::ssh::Session;
 
 use super::{Berth, Error, Opened, Result, journal};
 use crate::store::Lock;
@@ -54,6 +55,15 @@ pub async fn must_run(opened: &Opened) -> Result<()> {
         }),
         Err(error) => Err(Error::driver(name)(error)),
     }
+}
+
+/// A connection to a machine, which has to run.
+///
+/// # Errors
+/// As [`must_run`]; if it does not let us in within [`SSH_DEADLINE`].
+pub(super) async fn log_in(opened: &Opened) -> Result<Session> {
+    must_run(opened).await?;
+    opened.connect(SSH_DEADLINE).await
 }
 
 /// Refuses what the driver does not declare, before anything is done.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use berth_driver_api::State;
 use berth_provision::engine::Engine;
 use berth_provision::ssh::Session;
 
+use super::operation::must_run;
 use super::{Berth, Error, Opened, Result, endpoint};
 
 /// A machine that answers, and its engine over the same connection.
@@ -52,14 +52,8 @@ async fn running(berth: &Berth, name: &str) -> Result<(Opened, String)> {
         return Err(Error::NoEngine(name.to_owned()));
     };
     let socket = installed.socket.clone();
-    let state = opened.driver.state(&opened.machine).await;
-    match state.map_err(Error::driver(name))? {
-        State::Running => Ok((opened, socket)),
-        state => Err(Error::NotRunning {
-            name: name.to_owned(),
-            state,
-        }),
-    }
+    must_run(&opened).await?;
+    Ok((opened, socket))
 }
 
 async fn over_ssh(opened: &Opened, socket: &str, deadline: Duration) -> Result<(Session, Engine)> {

@@ -10,7 +10,7 @@ use berth_provision::{Channel, EngineInfo, Kind, Version, Wanted};
 
 use super::engine::{EngineChange, check_engine, wanted};
 use super::journal::{Journal, pending};
-use super::operation::{SSH_DEADLINE, must_run};
+use super::operation::log_in;
 use super::up::publish;
 use super::{Berth, DISTRO, EngineWish, Error, Opened, Record, Result};
 
@@ -77,8 +77,7 @@ pub async fn plan_upgrade(
 ) -> Result<Plan> {
     let opened = berth.open(name).await?;
     let wanted = request.wanted(&opened.record).await?;
-    must_run(&opened).await?;
-    let session = opened.connect(SSH_DEADLINE).await?;
+    let session = log_in(&opened).await?;
     upgrade::plan(&session, &wanted, progress)
         .await
         .map_err(Error::provision(name))
@@ -100,8 +99,7 @@ pub async fn upgrade(
     let _lock = berth.lock(name, &doing, |who| progress.note(who)).await?;
     let opened = berth.open(name).await?;
     let wanted = request.wanted(&opened.record).await?;
-    must_run(&opened).await?;
-    let session = opened.connect(SSH_DEADLINE).await?;
+    let session = log_in(&opened).await?;
     let journal = Journal::begin(&opened.folder.journal(), "upgrade")?;
     // The first step only looks.
     let steps = AtomicUsize::new(0);
@@ -163,8 +161,7 @@ pub async fn go_back(
             ..wish.clone()
         })?
     };
-    must_run(&opened).await?;
-    let session = opened.connect(SSH_DEADLINE).await?;
+    let session = log_in(&opened).await?;
     let journal = Journal::begin(&opened.folder.journal(), "upgrade")?;
     let reached = |title: &str| {
         let _ = journal.reached(&format!("upgrade: {title}"));
@@ -233,8 +230,7 @@ pub async fn roll_back(berth: &Berth, name: &str, progress: &dyn Progress) -> Re
     let _lock = berth.lock(name, &doing, |who| progress.note(who)).await?;
     let opened = berth.open(name).await?;
     let wanted = UpgradeRequest::default().wanted(&opened.record).await?;
-    must_run(&opened).await?;
-    let session = opened.connect(SSH_DEADLINE).await?;
+    let session = log_in(&opened).await?;
     let journal = Journal::begin(&opened.folder.journal(), "upgrade")?;
     let reached = |title: &str| {
         let _ = journal.reached(&format!("upgrade: {title}"));
