@@ -141,6 +141,16 @@ fn compared(
         mastered,
         "s",
     ));
+    if let Some(ansible) = peers.ansible_kept(hosts, count) {
+        let mut ansible = ansible?;
+        cpu(&mut ansible)?;
+        let kept = cpu(&mut ansible)?.wall.as_secs_f64();
+        eprintln!("{count} hosts: ansible command, kept: {kept:.2} s");
+        figures.push(plain(format!("{count}: ansible command, kept"), kept, "s"));
+        let times = kept / warm.wall.as_secs_f64();
+        let what = format!("{count}: ansible command against exec, both kept");
+        figures.push(at_least(what, times, "×", 10.0));
+    }
     let own = walls.remove(0).1.as_secs_f64();
     for (what, wall) in walls {
         let times = wall.as_secs_f64() / own;

@@ -83,7 +83,8 @@ impl Peers {
                     ["raw", "command"]
                         .map(|module| {
                             let what = format!("ansible {module}");
-                            self.ansible(hosts, count, module).map(|way| (what, way))
+                            let way = self.ansible(hosts, count, module, "-o ControlMaster=no");
+                            way.map(|way| (what, way))
                         })
                         .into_iter()
                         .collect::<Result<Vec<_>>>()?,
@@ -107,6 +108,13 @@ impl Peers {
             xargs(hosts, count, &more, "true"),
             xargs(hosts, count, &ended, ""),
         )
+    }
+
+    /// Ansible with connections that it keeps, which its first run makes; `None` if it is not here.
+    pub fn ansible_kept(&self, hosts: &Hosts, count: usize) -> Option<Result<Command>> {
+        let kept = "-o ControlMaster=auto -o ControlPersist=600";
+        let here = self.here.contains(&"ansible-core");
+        here.then(|| self.ansible(hosts, count, "command", kept))
     }
 
     fn parallel_ssh(&self, hosts: &Hosts, count: usize) -> Result<Command> {
@@ -134,7 +142,8 @@ impl Peers {
         Ok(command)
     }
 
-    fn ansible(&self, hosts: &Hosts, count: usize, module: &str) -> Result<Command> {
+    /// Its own default is to keep connections; a run that finds some is none that connects.
+    fn ansible(&self, hosts: &Hosts, count: usize, module: &str, ssh: &str) -> Result<Command> {
         let mut inventory = "[all]\n".to_owned();
         for (name, port) in hosts.names.iter().zip(&hosts.ports).take(count) {
             let _ = writeln!(
@@ -147,12 +156,13 @@ impl Peers {
             );
         }
         let file = beside(hosts, &format!("inventory{count}.ini"), &inventory)?;
-        let config = beside(
-            hosts,
-            "ansible.cfg",
-            // Connections that it keeps are its own default; a run that finds some is none that connects.
-            "[defaults]\nhost_key_checking=True\n[ssh_connection]\npipelining=True\nssh_args=-o ControlMaster=no\n",
-        )?;
+        let text = format!(
+            "[defaults]\nhost_key_checking=True\n[ssh_connection]\npipelining=True\nssh_args={ssh}\n\
+             control_path_dir={}\n",
+            hosts.key.with_file_name("acm").display()
+        );
+        let name = format!("ansible{}.cfg", ssh.len());
+        let config = beside(hosts, &name, &text)?;
         let mut command = self.python("bin/ansible");
         command
             .env("ANSIBLE_CONFIG", config)
