@@ -148,6 +148,32 @@ fn start_killed_at_every_point_is_done_by_the_next_start() {
 }
 
 #[test]
+fn resize_killed_at_every_point_is_done_by_the_next_resize() {
+    let resize = ["resize", "m1", "--cpus", "3", "--memory", "128M"];
+    let journal = {
+        let world = World::new();
+        world.create(&["m1"]).ok();
+        world.berth(&resize).ok();
+        fs::read_to_string(world.file("m1", "journal")).unwrap()
+    };
+    walk(points(&journal, "resize"), |world, point| {
+        world.create(&["m1"]).ok();
+        die(world, "resize", point, &resize);
+        let row = world.row("m1");
+        assert_eq!(row["state"], "running", "{point:?}");
+        let told = format!("resize broke off at {}", point.step);
+        assert_eq!(row["error"], told, "{point:?}");
+
+        let again = world.berth(&resize).ok();
+        let waits = "m1 has its new CPUs and memory after `berth restart m1`";
+        assert!(again.stderr.contains(waits), "{point:?}: {again:?}");
+        let row = world.row("m1");
+        assert_eq!((&row["cpus"], &row["error"]), (&3.into(), &Value::Null));
+        world.berth(&["rm", "-y", "m1"]).ok();
+    });
+}
+
+#[test]
 fn rm_killed_at_every_point_is_done_by_the_next_rm() {
     let make = |world: &World| {
         world.create(&["m1"]).ok();

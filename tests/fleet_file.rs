@@ -112,12 +112,12 @@ fleet prod: 1 to create, 1 to change, 1 as they are to be
     assert_data_eq!(
         world.plan().code(6).printed(),
         str![[r#"
-± web-1: replace
+~ web-1: change (it is restarted for its new size)
     - memory 64 MiB
     + memory 128 MiB
 ! db: left alone (protected: the file has it no more, and it is not removed)
 - web-2: remove (the file has it no more)
-fleet prod: 1 to replace, 1 to remove, 1 left alone
+fleet prod: 1 to change, 1 to remove, 1 left alone
 
 "#]]
     );
@@ -126,20 +126,20 @@ fleet prod: 1 to replace, 1 to remove, 1 left alone
         refused.told(),
         str![[r#"
 exit 2
-± web-1: replace
+~ web-1: change (it is restarted for its new size)
     - memory 64 MiB
     + memory 128 MiB
 ! db: left alone (protected: the file has it no more, and it is not removed)
 - web-2: remove (the file has it no more)
-fleet prod: 1 to replace, 1 to remove, 1 left alone
-berth: this removes web-1, web-2 with all data: say --yes
+fleet prod: 1 to change, 1 to remove, 1 left alone
+berth: this removes web-2 with all data: say --yes
 
 "#]]
     );
     assert_data_eq!(
         world.apply().code(5).printed(),
         str![[r#"
-web-1 replaced
+web-1 changed
 web-2 removed
 
 "#]]
@@ -362,7 +362,7 @@ fn a_create_that_broke_off_is_finished() {
     world.plan().code(0);
 
     // The same where one that is there was being changed.
-    world.declare("[groups.web]\ncount = 1\nmemory = '128M'\n");
+    world.declare("[groups.web]\ncount = 1\noptions = { stubborn = true }\n");
     let mut broken = world.command(&["apply", "--yes"]);
     let ran = world.finish(broken.env("BERTH_DIE_AT", "rm:vm:begin"));
     assert_eq!(ran.code, -9, "{ran:?}");

@@ -14,6 +14,9 @@ use vm::{ANSWER, BOOT, Host, build_busybox, eventually, http_get, image, tell};
 /// Published by a container that is to come back after whatever happens.
 const PORT: u16 = 17_811;
 
+/// Less memory than it has, and a larger disk than its image's.
+const RESIZE: &str = "resize vm1 --memory 1536M --disk 24G";
+
 #[test]
 #[ignore = "boots VMs; cargo xtask test runs it"]
 fn a_qemu_machine_is_mended() {
@@ -51,6 +54,7 @@ fn a_machine_is_mended(driver: &'static str) {
             ("the engine is restarted", engine_restarted),
             ("the guest reboots itself", rebooted_from_inside),
             ("the VM is killed", vm_killed),
+            ("it is resized while it runs", resized),
             ("an orderly stop and start", stopped_and_started),
             ("berth kill", killed),
         ],
@@ -149,7 +153,34 @@ fn vm_killed(host: &Host) {
     web_answers();
 }
 
+/// The size of the guest's root file system and of the memory that its kernel can use, in bytes.
+fn has(host: &Host) -> (u64, u64) {
+    let asked =
+        "df -B1 --output=size / | tail -1; awk '/MemTotal/ { print $2 * 1024 }' /proc/meminfo";
+    let told = host.inside("vm1", asked).text();
+    let mut numbers = told
+        .split_whitespace()
+        .map(|number| number.parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+fn resized(host: &Host) {
+    let before = has(host);
+    let resized = host.berth(RESIZE).deadline(ANSWER);
+    if host.row("vm1")["driver"] == "uml" {
+        resized.exits(4).says("stopped");
+        assert_eq!(has(host), before);
+    } else {
+        let waits = "vm1 has its new memory after `berth restart vm1`";
+        resized.ok().says(waits);
+        let after = has(host);
+        assert!(after.0 > before.0 + (900 << 20), "{before:?} {after:?}");
+        assert_eq!(after.1, before.1);
+    }
+}
+
 fn stopped_and_started(host: &Host) {
+    let before = has(host);
     host.docker("exec web sh -c")
         .arg("echo written just now > /www/note")
         .ok();
@@ -159,7 +190,13 @@ fn stopped_and_started(host: &Host) {
     let console = host.berth("logs vm1").ok().stdout;
     assert!(console.contains("reboot: Power down"), "{console}");
     host.berth("stop vm1").ok();
+    host.berth(RESIZE).deadline(ANSWER).ok();
     host.berth("start vm1").deadline(BOOT).ok();
+    eventually("the root file system is larger", ANSWER, || {
+        let (root, memory) = has(host);
+        assert!(memory < before.1 - (400 << 20), "{memory} {before:?}");
+        (root > 21 << 30 && root >= before.0).then_some(())
+    });
     assert_eq!(
         host.docker("exec web cat /www/note").text(),
         "written just now"

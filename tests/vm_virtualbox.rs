@@ -43,6 +43,7 @@ fn machines_are_made_kept_and_removed_by_virtualbox() {
     its_secrets_are_its_own(&host);
     a_taken_port_is_exchanged(&vbox, &host, port);
     its_disks_boot(&host);
+    it_gets_another_size(&vbox, &host);
     what_it_was_is_kept(&vbox, &host);
 
     vbox.berth(&host, "rm --yes web1").ok();
@@ -150,10 +151,27 @@ fn a_taken_port_is_exchanged(vbox: &VBox, host: &Host, port: u16) {
     assert_ne!(forwarded(&vbox.show(host, "web1")), port);
 }
 
-/// Snapshots are layers over the machine's disk, whose boot disk they leave alone; a copy has one disk of its own.
-fn what_it_was_is_kept(vbox: &VBox, host: &Host) {
+/// What it would start from next grows with it.
+fn it_gets_another_size(vbox: &VBox, host: &Host) {
     // All of it was made but the start, which this computer cannot do: it is a machine that is off.
     fs::remove_file(host.machine("web1").join("journal")).unwrap();
+    let resize = "resize web1 --cpus 1 --memory 768M --disk 26G";
+    for _ in 0..2 {
+        vbox.berth(host, resize).ok();
+    }
+    let shown = vbox.show(host, "web1");
+    for property in ["cpus=1", "memory=768"] {
+        assert!(
+            shown.lines().any(|line| line == property),
+            "{property}\n{shown}"
+        );
+    }
+    let sizes = vbox.disk_sizes(host);
+    assert!(sizes.contains(&"26624".to_owned()), "{sizes:?}");
+}
+
+/// Snapshots are layers over the machine's disk, whose boot disk they leave alone; a copy has one disk of its own.
+fn what_it_was_is_kept(vbox: &VBox, host: &Host) {
     for name in ["before", "later"] {
         vbox.berth(host, "snapshot create web1").arg(name).ok();
     }

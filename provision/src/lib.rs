@@ -16,6 +16,7 @@ mod environment;
 mod error;
 mod facts;
 pub mod family;
+mod grow;
 mod hostname;
 mod openpgp;
 pub mod os;
@@ -36,6 +37,7 @@ mod wanted;
 
 pub use engine_tls::{end_tls, serve_tls};
 pub use error::{Error, Result};
+pub use grow::grow;
 pub use hostname::hostname;
 pub use reboot::reboot;
 pub use recognise::{Recognised, recognise};

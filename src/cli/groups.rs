@@ -11,7 +11,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "Their life",
         &[
-            "start", "stop", "restart", "kill", "suspend", "resume", "snapshot",
+            "start", "stop", "restart", "kill", "resize", "suspend", "resume", "snapshot",
         ],
     ),
     (

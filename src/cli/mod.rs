@@ -40,6 +40,7 @@ mod power;
 mod progress;
 mod provision;
 mod report;
+mod resize;
 mod rm;
 mod rollout;
 mod settings;
@@ -112,6 +113,7 @@ enum Command {
     Stop(power::StopArgs),
     Restart(power::RestartArgs),
     Kill(power::KillArgs),
+    Resize(resize::Args),
     Suspend(suspend::SuspendArgs),
     Resume(suspend::ResumeArgs),
     Snapshot(snapshot::Args),
@@ -275,6 +277,7 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
             | Command::Stop(_)
             | Command::Restart(_)
             | Command::Kill(_)
+            | Command::Resize(_)
             | Command::Apply(_)
             | Command::Rm(_)
     );
@@ -300,6 +303,7 @@ async fn carry_out(berth: &Berth, command: Command, screen: &Screen) -> anyhow::
         Command::Stop(args) => power::stop(berth, &args, screen).await,
         Command::Restart(args) => power::restart(berth, &args, screen).await,
         Command::Kill(args) => power::kill(berth, &args, screen).await,
+        Command::Resize(args) => resize::run(berth, &args, screen).await,
         Command::Suspend(args) => suspend::suspend(berth, &args, screen).await,
         Command::Resume(args) => suspend::resume(berth, &args, screen).await,
         Command::Clone(args) => clone::run(berth, &args, screen).await,

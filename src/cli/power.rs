@@ -67,7 +67,7 @@ pub(super) struct BootArgs {
 }
 
 #[derive(Debug, clap::Args)]
-struct GraceArgs {
+pub(super) struct GraceArgs {
     /// How long the guest may take to shut down, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     grace: u64,
@@ -80,7 +80,7 @@ impl BootArgs {
 }
 
 impl GraceArgs {
-    fn deadline(&self) -> Duration {
+    pub(super) fn deadline(&self) -> Duration {
         Duration::from_secs(self.grace)
     }
 }

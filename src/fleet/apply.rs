@@ -9,7 +9,9 @@ use super::file::{Declared, Fleet};
 use super::plan::{Action, Difference, Part, Row, mark_of};
 use super::rollout::{self, Fared, Holder, Job, Rollout};
 use super::swarm;
-use crate::machine::{self, Berth, EngineChange, LabelChange, Record, TlsWish, UpgradeRequest};
+use crate::machine::{
+    self, Berth, EngineChange, LabelChange, Record, Restart, Sizes, TlsWish, UpgradeRequest,
+};
 use crate::store;
 
 /// An apply call's outcome.
@@ -162,13 +164,26 @@ impl Work<'_> {
         let in_guest = [Part::Engine, Part::Version, Part::Answer, Part::Setting];
         let needs_engine = in_guest.iter().any(|part| parts.contains(part));
         let state = machine::ask(berth, name, ASK_DEADLINE).await.state;
+        let resizes = parts.contains(&Part::Resize);
+        let disturbs = resizes && state == State::Running;
+        if resizes && !disturbs {
+            self.resize(declared, progress).await?;
+        }
         // It is left as it was found.
         let was_stopped = needs_engine && state == State::Stopped;
         if was_stopped || parts.contains(&Part::Work) {
             machine::start(berth, name, self.boot_deadline, progress).await?;
         }
-        if needs_engine {
-            let work = async || self.engine(declared, &parts, progress).await;
+        if needs_engine || disturbs {
+            let work = async || {
+                if disturbs {
+                    self.resize(declared, progress).await?;
+                }
+                match needs_engine {
+                    true => self.engine(declared, &parts, progress).await,
+                    false => Ok(()),
+                }
+            };
             match under {
                 // One that does not answer cannot be asked for its swarm.
                 Some(under) if parts.contains(&Part::Answer) => {
@@ -211,6 +226,23 @@ impl Work<'_> {
                 .await
                 .map(drop),
         }
+    }
+
+    /// Restarts a machine that runs.
+    async fn resize(&self, declared: &Declared, progress: &dyn Progress) -> machine::Result<()> {
+        let wish = &declared.wish;
+        let sizes = Sizes {
+            cpus: wish.cpus,
+            memory: wish.memory,
+            disk: wish.disk,
+        };
+        let restart = Some(Restart {
+            grace: STOP_DEADLINE,
+            boot: self.boot_deadline,
+        });
+        machine::resize(self.berth, &declared.name, &sizes, restart, progress)
+            .await
+            .map(drop)
     }
 
     async fn engine(

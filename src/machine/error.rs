@@ -193,6 +193,14 @@ pub enum Error {
         /// Which snapshot.
         snapshot: String,
     },
+    /// The machine has snapshots, which are of a machine of its size.
+    #[error("machine {machine} has snapshots of its size: {}", snapshots.join(", "))]
+    HasSnapshots {
+        /// Which machine.
+        machine: String,
+        /// Those snapshots.
+        snapshots: Vec<String>,
+    },
     /// A deadline passed.
     #[error("machine {machine}: {what} did not happen within {} s", after.as_secs())]
     Timeout {

@@ -86,7 +86,15 @@ pub async fn restart(
     bring_up(berth, &opened, boot_deadline, progress).await
 }
 
-async fn take_down(opened: &Opened, deadline: Duration, progress: &dyn Progress) -> Result<()> {
+/// Shuts a machine down, or kills it after `deadline`, and ends what this computer has of it.
+///
+/// # Errors
+/// If the driver fails.
+pub(super) async fn take_down(
+    opened: &Opened,
+    deadline: Duration,
+    progress: &dyn Progress,
+) -> Result<()> {
     let name = &opened.record.name;
     progress.phase("Stopping");
     match opened.driver.stop(&opened.machine, deadline).await {

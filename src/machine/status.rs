@@ -178,7 +178,7 @@ fn apply_operations(berth: &Berth, row: &mut Row, pending: Option<&Pending>) {
     if let Some(pending) = pending
         && matches!(
             pending.operation.as_str(),
-            "create" | "rm" | "upgrade" | "suspend" | "restore"
+            "create" | "rm" | "upgrade" | "suspend" | "restore" | "resize"
         )
     {
         if pending.operation == "create" {

@@ -24,6 +24,9 @@ pub fn goes_on(session: &Session) {
     user("$BERTH ssh web -- 'echo kept >/root/note; echo kept >/run/note; sync'").ok();
     user("$BERTH snapshot create web s").deadline(ANSWER).ok();
     user("$BERTH ssh web -- rm /root/note /run/note").ok();
+    user("$BERTH resize web --memory 2G")
+        .exits(4)
+        .says("has snapshots of its size: s");
     let rows = user("$BERTH snapshot ls web --json").text();
     let rows: Value = serde_json::from_str(&rows).unwrap();
     assert_eq!(rows[0]["name"], "s", "{rows}");

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod kept;
+mod resized;
 mod session;
 mod system;
 #[path = "../vm/mod.rs"]

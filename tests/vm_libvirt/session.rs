@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 
 use crate::vm::{ANSWER, BOOT, Host, Run, assert_nothing_left, build_busybox, eventually, image};
-use crate::{end_daemon, kept, plugin};
+use crate::{end_daemon, kept, plugin, resized};
 
 /// nobody: libvirt wants a user whom the system knows.
 const UID: u32 = 65_534;
@@ -26,7 +26,8 @@ fn a_machine_of_a_users_own_libvirt() {
 
     // One CPU: emulated ones lose each other's timers in one reboot of many.
     let made = user(&format!(
-        "$BERTH create web --cpus 1 --timings --image {}",
+        "$BERTH create web --cpus 1 {} --timings --image {}",
+        resized::ROOM,
         image("debian-13-docker")
     ))
     .deadline(BOOT)
@@ -71,7 +72,9 @@ fn a_machine_of_a_users_own_libvirt() {
     user("docker --context web version").ok();
 
     kept::goes_on(&session);
+    resized::grows(&session);
     found_again(&session);
+    resized::has_it_still(&session);
 
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
     let port = listed[0]["ssh"]["port"].as_u64().unwrap() as u16;

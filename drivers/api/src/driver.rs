@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::thaw::{Rest, Words};
 use crate::{
     Access, Address, Credential, DiskFormat, Error, Found, Machine, OptionSpec, Probe, Progress,
-    Result, Snapshot, State,
+    Resource, Result, Snapshot, State,
 };
 
 /// Makes and drives machines on one kind of hypervisor.
@@ -127,6 +127,12 @@ pub trait Driver: Send + Sync {
         _progress: &dyn Progress,
     ) -> Result<()> {
         Err(self.never("copy machines"))
+    }
+
+    /// Gives the machine the CPUs, the memory and the disk that `machine.spec` names now; its disk was never larger. It
+    /// runs, or is off. Tells what of these one that runs gets at its next start only; capability `resize`.
+    async fn resize(&self, _machine: &Machine, _progress: &dyn Progress) -> Result<Vec<Resource>> {
+        Err(self.never("resize machines"))
     }
 
     /// Keeps `note` with the machine at the hypervisor, in place of an earlier one, for [`Driver::found`] to find when all

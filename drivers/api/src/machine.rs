@@ -1,6 +1,7 @@
 //! What a driver is told about a machine.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -67,6 +68,30 @@ impl Spec {
     /// The user's value of option `name`, or `default`.
     pub fn option<'a>(&'a self, name: &str, default: &'a str) -> &'a str {
         self.options.get(name).map_or(default, String::as_str)
+    }
+}
+
+/// What a machine has so much of.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Resource {
+    /// Virtual CPUs.
+    Cpus,
+    /// Memory.
+    Memory,
+    /// The disk.
+    Disk,
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Resource::Cpus => "CPUs",
+            Resource::Memory => "memory",
+            Resource::Disk => "disk",
+        })
     }
 }
 

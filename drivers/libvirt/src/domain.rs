@@ -17,6 +17,9 @@ const QEMU_NAMESPACE: &str = "http://libvirt.org/schemas/domain/qemu/1.0";
 /// The machine's disk, by libvirt's name.
 pub(crate) const DISK: &str = "vda";
 
+/// How often memory can be plugged into a machine while it runs.
+const SLOTS: u32 = 16;
+
 /// Where the network card goes that libvirt does not know of: far from where it puts its own.
 const USER_CARD_SLOT: &str = "0x10";
 
@@ -145,8 +148,33 @@ impl Domain<'_> {
             .child(Element::new("uuid").text(machine.id))
             .child(Element::new("title").text(format_args!("berth machine {}", machine.name)))
             .child(Element::new("metadata").child(self.mark.element()))
+            .children(self.room())
             .child(Element::new("memory").with("unit", "KiB").text(memory))
             .child(Element::new("vcpu").text(machine.spec.cpus))
+    }
+
+    /// How much memory there is room for, if more can be plugged in than there is at first.
+    fn room(&self) -> Option<Element> {
+        let most = self.most_memory()?;
+        let room = Element::new("maxMemory").with("slots", SLOTS);
+        Some(room.with("unit", "KiB").text(most >> 10))
+    }
+
+    fn most_memory(&self) -> Option<u64> {
+        let most = self.record.max_memory?;
+        (most > self.machine.spec.memory).then_some(most)
+    }
+
+    /// Memory is plugged into a node: then all of it is on one.
+    fn node(&self) -> Option<Element> {
+        self.most_memory()?;
+        let spec = &self.machine.spec;
+        let cell = Element::new("cell")
+            .with("id", 0)
+            .with("cpus", format_args!("0-{}", spec.cpus.saturating_sub(1)))
+            .with("memory", (spec.memory >> 20) << 10)
+            .with("unit", "KiB");
+        Some(Element::new("numa").child(cell))
     }
 
     /// By files of QEMU's configuration device, which libvirt lets its QEMU read and nobody else: neither the XML nor
@@ -224,8 +252,12 @@ impl Domain<'_> {
         match cpu {
             Cpu::Host => Element::new("cpu")
                 .with("mode", "host-passthrough")
-                .child(topology),
-            Cpu::Maximum => Element::new("cpu").with("mode", "maximum").child(topology),
+                .child(topology)
+                .children(self.node()),
+            Cpu::Maximum => Element::new("cpu")
+                .with("mode", "maximum")
+                .child(topology)
+                .children(self.node()),
             Cpu::Model(model, features) => Element::new("cpu")
                 .with("mode", "custom")
                 .with("match", "exact")
@@ -237,7 +269,8 @@ impl Domain<'_> {
                     Element::new("feature")
                         .with("policy", if wanted { "require" } else { "disable" })
                         .with("name", name)
-                })),
+                }))
+                .children(self.node()),
         }
     }
 
@@ -379,6 +412,14 @@ impl Domain<'_> {
                 ),
         ]
     }
+}
+
+/// A module of so much memory, in bytes, for a machine that runs and has room for it.
+pub(crate) fn plugged(bytes: u64) -> Element {
+    let target = Element::new("target")
+        .child(Element::new("size").with("unit", "KiB").text(bytes >> 10))
+        .child(Element::new("node").text(0));
+    Element::new("memory").with("model", "dimm").child(target)
 }
 
 /// As the QEMU driver: without a timer that Linux leaves running, and that wakes an idle QEMU 250 times a second.

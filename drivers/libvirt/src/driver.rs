@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use berth_driver_api::ports::{self, Ports};
 use berth_driver_api::record::KeptRecord;
 use berth_driver_api::{
-    Address, Credential, Driver, Found, Info, Machine, Probe, Progress, Result, Snapshot, State,
-    check_options, credentials, files,
+    Address, Credential, Driver, Found, Info, Machine, Probe, Progress, Resource, Result, Snapshot,
+    State, check_options, credentials, files,
 };
 
 use crate::domain::Kind;
@@ -21,7 +21,7 @@ use crate::power::{self, Begun, Failure};
 use crate::ready;
 use crate::record::Record;
 use crate::storage::Storage;
-use crate::{check, clock, found, making, network, options, saved, snapshots, state};
+use crate::{check, clock, found, making, network, options, resize, saved, snapshots, state};
 
 /// The driver `libvirt`. Its calls need tokio's runtime of several threads.
 pub struct Libvirt {
@@ -253,6 +253,11 @@ impl Driver for Libvirt {
             storage.copy(source, &original, machine).await?;
         }
         making::complete(&hypervisor, machine, &record, &settings, progress).await
+    }
+
+    async fn resize(&self, machine: &Machine, progress: &dyn Progress) -> Result<Vec<Resource>> {
+        let (record, hypervisor) = self.open(machine)?;
+        resize::resize(&hypervisor, machine, &record, progress).await
     }
 
     async fn keep_note(&self, machine: &Machine, note: &str) -> Result<()> {

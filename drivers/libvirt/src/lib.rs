@@ -56,6 +56,8 @@ mod raw;
 #[cfg(feature = "libvirt")]
 mod ready;
 #[cfg(feature = "libvirt")]
+mod resize;
+#[cfg(feature = "libvirt")]
 mod saved;
 #[cfg(feature = "libvirt")]
 mod snapshots;

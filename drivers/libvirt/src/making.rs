@@ -66,6 +66,7 @@ pub(crate) async fn decide(
         boot: settings.boot,
         network,
         port,
+        max_memory: settings.max_memory,
         others: toml::Table::new(),
     })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use berth_driver_api::size::parse_size;
 use berth_driver_api::{
     Capabilities, DiskFormat, Error, Info, Machine, Needs, OptionKind, OptionSpec, Result,
     check_options,
@@ -112,6 +113,8 @@ pub(crate) struct Settings {
     pub(crate) cpu: Option<String>,
     pub(crate) boot: BootKind,
     pub(crate) autostart: bool,
+    /// Bytes.
+    pub(crate) max_memory: Option<u64>,
 }
 
 /// The pool that libvirt's other tools use as well.
@@ -141,6 +144,7 @@ pub(crate) fn info() -> Info {
             suspend: true,
             snapshot: true,
             clone: true,
+            resize: true,
             adopt: true,
             ..Capabilities::default()
         },
@@ -200,6 +204,13 @@ pub(crate) fn info() -> Info {
                 "false",
                 "start the machine when libvirt starts",
             ),
+            option(
+                "max-memory",
+                OptionKind::Text,
+                "what it has",
+                "up to how much memory, such as 8G, `berth resize` can give it while it runs; the room alone costs Linux guests \
+                 64 MiB",
+            ),
         ],
     }
 }
@@ -257,6 +268,10 @@ impl Settings {
         if let Some(cpu) = &cpu {
             Cpu::parse(cpu).map_err(|reason| refuse("cpu", reason))?;
         }
+        let max_memory = match spec.options.get("max-memory") {
+            Some(text) => Some(parse_size(text).map_err(|reason| refuse("max-memory", reason))?),
+            None => None,
+        };
         let no_kernel = image.is_some_and(|image| image.kernel.is_none());
         let boot = match (spec.option("boot", "auto"), no_kernel) {
             ("efi", _) | ("auto", true) => BootKind::Efi,
@@ -277,6 +292,7 @@ impl Settings {
             cpu,
             boot,
             autostart: spec.option("autostart", "false") == "true",
+            max_memory,
         })
     }
 }

@@ -30,6 +30,9 @@ pub(crate) struct Record {
     /// The loopback port that leads to SSH, for networks that have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) port: Option<u16>,
+    /// Up to how much memory, in bytes, can be plugged in while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) max_memory: Option<u64>,
     /// What another version of berth wrote.
     #[serde(flatten)]
     pub(crate) others: toml::Table,

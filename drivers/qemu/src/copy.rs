@@ -20,7 +20,7 @@ use crate::credentials::{carrier, write};
 use crate::disk;
 use crate::lines::CallError;
 use crate::monitor;
-use crate::names::PID_FILE;
+use crate::names::{DISK, PID_FILE};
 use crate::options::Network;
 use crate::qmp::Monitor;
 use crate::record::Record;
@@ -171,7 +171,7 @@ async fn copy_of_running(source: &Machine, machine: &Machine) -> Result<()> {
         .await
         .map_err(failed)?;
     let backup = json!({
-        "job-id": node, "device": "disk0", "target": node, "sync": "top",
+        "job-id": node, "device": DISK, "target": node, "sync": "top",
     });
     let backup = serde_json::from_value(backup.clone()).map_err(|_| options(backup, "options"))?;
     let copied = match monitor.call(qmp::blockdev_backup(backup)).await {

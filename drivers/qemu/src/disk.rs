@@ -4,11 +4,52 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use berth_driver_api::{DiskFormat, Error, Machine, Result, files, process};
+use serde::Deserialize;
 
 use crate::firmware::Firmware;
 
 /// What a machine's disk is called in its folder.
 pub(crate) const NAME: &str = "disk.qcow2";
+
+/// What `qemu-img info` says that is read here.
+#[derive(Deserialize)]
+pub(crate) struct About {
+    /// The disk's size as the guest sees it, in bytes.
+    #[serde(rename = "virtual-size")]
+    pub(crate) size: u64,
+    #[serde(default)]
+    pub(crate) snapshots: Vec<Kept>,
+}
+
+/// A snapshot inside the file.
+#[derive(Deserialize)]
+pub(crate) struct Kept {
+    pub(crate) name: String,
+    #[serde(rename = "date-sec")]
+    pub(crate) seconds: i64,
+    #[serde(rename = "vm-state-size")]
+    pub(crate) memory: u64,
+}
+
+/// What is known of the machine's disk, also of one that a QEMU has open.
+pub(crate) async fn about(machine: &Machine) -> Result<About> {
+    let disk = overlay(machine);
+    if !disk.exists() {
+        return Err(Error::Missing(machine.name.clone()));
+    }
+    let mut command = process::command("qemu-img")?;
+    command
+        .args(["info", "--force-share", "--output=json"])
+        .arg(disk);
+    let told = process::output(command).await?;
+    serde_json::from_slice(&told)
+        .map_err(|error| Error::failed("reading what qemu-img says", error))
+}
+
+/// The disk's size in bytes, as the guest sees it.
+pub(crate) async fn size(machine: &Machine) -> Result<u64> {
+    Ok(about(machine).await?.size)
+}
 
 /// The machine's disk.
 pub(crate) fn overlay(machine: &Machine) -> PathBuf {

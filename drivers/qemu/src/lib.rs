@@ -35,6 +35,7 @@ mod qmp;
 mod ready;
 mod record;
 mod renewal;
+mod resize;
 mod shares;
 mod snapshots;
 mod state;
@@ -49,8 +50,8 @@ use berth_driver_api::ports::Ports;
 use berth_driver_api::record::KeptRecord;
 use berth_driver_api::thaw::Words;
 use berth_driver_api::{
-    Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Rest, Result, Silent,
-    Snapshot, State, files, process,
+    Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Resource, Rest, Result,
+    Silent, Snapshot, State, files, process,
 };
 use tokio::sync::Semaphore;
 
@@ -316,6 +317,10 @@ impl Driver for Qemu {
         progress: &dyn Progress,
     ) -> Result<()> {
         copy::make(source, machine, credentials, progress).await
+    }
+
+    async fn resize(&self, machine: &Machine, _progress: &dyn Progress) -> Result<Vec<Resource>> {
+        resize::resize(machine).await
     }
 
     async fn freeze_key(&self, machine: &Machine) -> Result<BTreeMap<String, String>> {

@@ -28,3 +28,6 @@ pub(crate) const AGENT_SOCKET: &str = "agent";
 pub(crate) const RENEW_SOCKET: &str = "renew";
 pub(crate) const CHANNEL_SOCKET: &str = "channel";
 pub(crate) const MIGRATION_SOCKET: &str = "migrate";
+
+/// The machine's disk, as its QEMU knows it.
+pub(crate) const DISK: &str = "disk0";

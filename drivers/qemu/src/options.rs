@@ -97,6 +97,7 @@ pub(crate) fn info() -> Info {
             snapshot: true,
             clone: true,
             freeze: true,
+            resize: true,
             // virtiofsd runs on Linux only.
             shares: cfg!(target_os = "linux"),
             ..Capabilities::default()

@@ -15,7 +15,7 @@ use crate::boot::BootKind;
 use crate::hardware::Hardware;
 use crate::launch::{self, Begin};
 use crate::lines::CallError;
-use crate::names::{PID_FILE, QMP_SOCKET, READY};
+use crate::names::{DISK, PID_FILE, QMP_SOCKET, READY};
 use crate::qmp::Monitor;
 use crate::record::Record;
 use crate::{clock, disk, memory, power, suspend};
@@ -29,9 +29,6 @@ const FILE_PREFIX: &str = "snapshot-";
 /// While QEMU writes or reads memory it answers nothing.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// The disk, as QEMU knows it.
-const DISK: &str = "disk0";
-
 /// What a snapshot's memory needs around it: `snapshot-NAME.toml`.
 #[derive(Debug, Serialize, Deserialize)]
 struct Around {
@@ -41,37 +38,10 @@ struct Around {
     said: String,
 }
 
-/// The part of `qemu-img info`'s answer that is read here.
-#[derive(Deserialize)]
-struct Info {
-    #[serde(default)]
-    snapshots: Vec<InfoSnapshot>,
-}
-
-#[derive(Deserialize)]
-struct InfoSnapshot {
-    name: String,
-    #[serde(rename = "date-sec")]
-    seconds: i64,
-    #[serde(rename = "vm-state-size")]
-    memory: u64,
-}
-
 /// The snapshots in the machine's disk.
 pub(crate) async fn list(machine: &Machine) -> Result<Vec<Snapshot>> {
-    let disk = disk::overlay(machine);
-    if !disk.exists() {
-        return Err(Error::Missing(machine.name.clone()));
-    }
-    let mut command = process::command("qemu-img")?;
-    // Also of a disk that a QEMU has open.
-    command
-        .args(["info", "--force-share", "--output=json"])
-        .arg(disk);
-    let told = process::output(command).await?;
-    let info: Info = serde_json::from_slice(&told)
-        .map_err(|error| Error::failed("reading what qemu-img says", error))?;
-    let ours = info.snapshots.into_iter().filter_map(|found| {
+    let about = disk::about(machine).await?;
+    let ours = about.snapshots.into_iter().filter_map(|found| {
         Some(Snapshot {
             name: found.name.strip_prefix(PREFIX)?.to_owned(),
             taken: found.seconds,

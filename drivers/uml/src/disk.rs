@@ -67,6 +67,55 @@ impl Disk {
         files::settle(&new, &disk)
     }
 
+    /// The disk's size in bytes, as the guest sees it.
+    pub(crate) fn size(self, machine: &Machine) -> Result<u64> {
+        let disk = self.file(machine);
+        match self {
+            Disk::Cow => covered_size(&disk),
+            Disk::Own => fs::metadata(&disk)
+                .map(|about| about.len())
+                .map_err(Error::io(&disk)),
+        }
+    }
+
+    /// Makes a disk of the machine's own larger.
+    pub(crate) fn grow(machine: &Machine) -> Result<()> {
+        let disk = Disk::Own.file(machine);
+        let file = OpenOptions::new().write(true).open(&disk);
+        file.and_then(|file| {
+            file.set_len(machine.spec.disk)?;
+            file.sync_all()
+        })
+        .map_err(Error::io(&disk))
+    }
+
+    /// Makes a disk of the machine's own, and a larger one, of what its copy-on-write file shows. That one stays.
+    pub(crate) async fn part(machine: &Machine) -> Result<()> {
+        let (base, cow) = (base(machine)?, Disk::Cow.file(machine));
+        let disk = Disk::Own.file(machine);
+        let new = files::unfinished(&disk);
+        // Of a try that broke off, since when the machine may have run.
+        files::remove(&disk)?;
+        files::remove(&new)?;
+        let parted = async {
+            copy(&base, &new, machine.spec.disk).await?;
+            let (cow, new) = (cow.clone(), new.clone());
+            let written = tokio::task::spawn_blocking(move || {
+                write_changes(&cow, &new).map_err(Error::io(cow))
+            });
+            written
+                .await
+                .map_err(|error| Error::failed("copying the disk", error))?
+        };
+        parted.await.inspect_err(|_| drop(files::remove(&new)))?;
+        files::settle(&new, &disk)
+    }
+
+    /// Removes its file.
+    pub(crate) fn remove(self, machine: &Machine) -> Result<()> {
+        files::remove(&self.file(machine))
+    }
+
     /// Readies it for a start: what it covers is where it looks for it, and taken for what it covered when it was
     /// made. The kernel goes by the file's time; berth by its digest, since a stored image is never written to.
     pub(crate) fn prepare(self, machine: &Machine) -> Result<()> {
@@ -165,9 +214,41 @@ fn header(size: u64, modified: u32) -> Vec<u8> {
 
 /// The length of a copy-on-write file: header, a bit for each sector, the sectors.
 fn cow_size(size: u64) -> u64 {
-    let bitmap = size.div_ceil(8 * SECTOR);
-    let data = ((HEADER as u64).next_multiple_of(ALIGNMENT) + bitmap).next_multiple_of(ALIGNMENT);
-    data + size
+    data_at(size) + size
+}
+
+/// Where the bits are.
+const BITMAP_AT: u64 = (HEADER as u64).next_multiple_of(ALIGNMENT);
+
+/// Where the sectors are.
+fn data_at(size: u64) -> u64 {
+    (BITMAP_AT + size.div_ceil(8 * SECTOR)).next_multiple_of(ALIGNMENT)
+}
+
+/// Writes what a copy-on-write file has of its own into a copy of what it covers. The kernel numbers the bits of a byte
+/// from the lowest one (`arch/um/drivers/ubd_kern.c`).
+fn write_changes(cow: &Path, disk: &Path) -> std::io::Result<()> {
+    let size = covered_size(cow).map_err(std::io::Error::other)?;
+    let cow = File::open(cow)?;
+    let disk = OpenOptions::new().write(true).open(disk)?;
+    let data = data_at(size);
+    let mut bits = vec![0; 4096];
+    let mut sectors = vec![0; 8 * SECTOR as usize];
+    for at in (0..size.div_ceil(8 * SECTOR)).step_by(bits.len()) {
+        let read = cow.read_at(&mut bits, BITMAP_AT + at)?;
+        for (byte, bits) in (at..).zip(&bits[..read]).filter(|(_, bits)| **bits != 0) {
+            // Eight sectors a byte: most changes are of whole pages.
+            let from = byte * 8 * SECTOR;
+            let length = (size.saturating_sub(from)).min(8 * SECTOR) as usize;
+            cow.read_exact_at(&mut sectors[..length], data + from)?;
+            for (nth, sector) in (0u64..).zip(sectors[..length].chunks(SECTOR as usize)) {
+                if bits & (1 << nth) != 0 {
+                    disk.write_all_at(sector, from + nth * SECTOR)?;
+                }
+            }
+        }
+    }
+    disk.sync_all()
 }
 
 /// The size of the disk that a copy-on-write file covers, from its header.
@@ -214,6 +295,39 @@ mod tests {
         assert_eq!(covered_size(&cow).unwrap(), 8192);
         assert!(covered_size(&base).is_err());
         assert_eq!(fs::metadata(&cow).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_differs_from_the_image_is_in_the_disk_that_takes_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let (base, cow) = (folder.path().join("b"), folder.path().join("c"));
+        let size = 40_000 * SECTOR + 512;
+        fs::write(&base, vec![1; size as usize]).unwrap();
+        make_cow(&cow, &base).unwrap();
+        let file = OpenOptions::new().write(true).open(&cow).unwrap();
+        let changed: Vec<u64> = vec![0, 7, 8, 9, 39_999, 40_000];
+        for sector in &changed {
+            let mut bits = [0];
+            let at = BITMAP_AT + sector / 8;
+            File::open(&cow)
+                .unwrap()
+                .read_exact_at(&mut bits, at)
+                .unwrap();
+            file.write_all_at(&[bits[0] | 1 << (sector % 8)], at)
+                .unwrap();
+            file.write_all_at(&[2; 512], data_at(size) + sector * SECTOR)
+                .unwrap();
+        }
+        // What is there without its bit does not count.
+        file.write_all_at(&[3; 512], data_at(size) + 100 * SECTOR)
+            .unwrap();
+        write_changes(&cow, &base).unwrap();
+        let disk = fs::read(&base).unwrap();
+        assert_eq!(disk.len() as u64, size);
+        for (at, sector) in (0..).zip(disk.chunks(SECTOR as usize)) {
+            let wanted = if changed.contains(&at) { 2 } else { 1 };
+            assert!(sector.iter().all(|byte| *byte == wanted), "{at}");
+        }
     }
 
     #[tokio::test]

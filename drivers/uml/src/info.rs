@@ -14,6 +14,7 @@ pub(crate) fn info() -> Info {
             images: true,
             power: true,
             console: true,
+            resize: true,
             ..Capabilities::default()
         },
         max_cpus: Some(1),

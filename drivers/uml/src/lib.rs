@@ -29,6 +29,7 @@ mod names;
 mod power;
 mod ready;
 mod record;
+mod resize;
 mod state;
 mod usermode;
 
@@ -39,7 +40,8 @@ use async_trait::async_trait;
 use berth_driver_api::ports::Ports;
 use berth_driver_api::record::KeptRecord;
 use berth_driver_api::{
-    Address, Credential, Driver, Info, Machine, Probe, Progress, Result, State, credentials, files,
+    Address, Credential, Driver, Info, Machine, Probe, Progress, Resource, Result, State,
+    credentials, files,
 };
 
 use disk::Disk;
@@ -177,6 +179,10 @@ impl Driver for Uml {
 
     async fn wait_stopped(&self, machine: &Machine) -> Result<Option<String>> {
         power::wait_stopped(machine).await
+    }
+
+    async fn resize(&self, machine: &Machine, _progress: &dyn Progress) -> Result<Vec<Resource>> {
+        resize::resize(machine).await
     }
 
     fn console(&self, machine: &Machine) -> Option<PathBuf> {

@@ -42,12 +42,8 @@ impl Hardware<'_> {
     /// `modifyvm`.
     pub(crate) fn arguments(&self, version: Version) -> Vec<String> {
         let named = |new, old| named(version, new, old);
-        let id = self.id.to_string();
-        let cpus = self.spec.cpus.to_string();
-        let memory = mib(self.spec.memory);
-        let memory = memory.trim_end_matches(" MiB");
         let rule = rule(self.port);
-        let mut arguments = words(&["modifyvm", &id, "--cpus", &cpus, "--memory", memory]);
+        let mut arguments = size(self.id, self.spec);
         // The image has no boot loader for a BIOS. Without a floppy and a DVD to ask first, it is the first disk's turn.
         arguments.extend(words(&[
             "--firmware",
@@ -89,6 +85,14 @@ impl Hardware<'_> {
         ]));
         arguments
     }
+}
+
+/// `modifyvm` for CPUs and memory.
+pub(crate) fn size(id: Uuid, spec: &Spec) -> Vec<String> {
+    let (id, cpus) = (id.to_string(), spec.cpus.to_string());
+    let memory = mib(spec.memory);
+    let memory = memory.trim_end_matches(" MiB");
+    words(&["modifyvm", &id, "--cpus", &cpus, "--memory", memory])
 }
 
 /// What has SSH be on `port`, if that is not what the VM's `rules` say: `modifyvm`, once or twice.

@@ -18,6 +18,7 @@ mod options;
 mod power;
 mod properties;
 mod record;
+mod resize;
 mod saved;
 mod service;
 mod snapshots;
@@ -33,8 +34,8 @@ use async_trait::async_trait;
 use berth_driver_api::ports::Ports;
 use berth_driver_api::record::KeptRecord;
 use berth_driver_api::{
-    Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Result, Snapshot, State,
-    files,
+    Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Resource, Result, Snapshot,
+    State, files,
 };
 
 use record::Record;
@@ -196,6 +197,10 @@ impl Driver for VirtualBox {
         let tool = VBoxManage::find().await?;
         let record = prepare(&tool, machine, credentials).await?;
         copy::make(&tool, source, machine, &record, progress).await
+    }
+
+    async fn resize(&self, machine: &Machine, _progress: &dyn Progress) -> Result<Vec<Resource>> {
+        resize::resize(&VBoxManage::find().await?, machine).await
     }
 
     fn console(&self, machine: &Machine) -> Option<PathBuf> {

@@ -17,6 +17,7 @@ pub(crate) fn info() -> Info {
             suspend: true,
             snapshot: true,
             clone: true,
+            resize: true,
             ..Capabilities::default()
         },
         // More than VirtualBox gives any VM.

@@ -18,6 +18,7 @@ const VERSION: (u64, u32) = (0x44, 0x0001_0001);
 const KIND: u64 = 0x4c;
 const TABLE: u64 = 0x154;
 const DATA: u64 = 0x158;
+const SIZE: u64 = 0x170;
 const BLOCK_SIZE: u64 = 0x178;
 const BLOCK_EXTRA: u64 = 0x17c;
 const BLOCKS: u64 = 0x180;
@@ -100,6 +101,20 @@ impl Layer {
             .write_all_at(&allocated.to_le_bytes(), ALLOCATED)?;
         self.file.sync_all()
     }
+}
+
+/// The size in bytes of the disk that a layer is of.
+///
+/// # Errors
+/// If it is not such a file.
+pub(crate) fn size(path: &Path) -> Result<u64> {
+    let layer = Layer::open(path, false)?;
+    let mut bytes = [0; 8];
+    layer
+        .file
+        .read_exact_at(&mut bytes, SIZE)
+        .map_err(Error::io(path))?;
+    Ok(u64::from_le_bytes(bytes))
 }
 
 /// Fills `empty`, a layer over an equal disk, with what `layers` say, the uppermost first.

@@ -103,6 +103,10 @@ pub(super) fn of_machine(error: &Error) -> Words {
             WRONG_STATE,
             &format!("choose another name, or `berth snapshot rm {machine} {snapshot}` first"),
         ),
+        Error::HasSnapshots { machine, .. } => hinted(
+            WRONG_STATE,
+            &format!("`berth snapshot rm {machine} SNAPSHOT` removes what is no longer needed"),
+        ),
         Error::Timeout { machine, .. } => {
             hinted(FAILED, &format!("`berth logs {machine}` may tell why"))
         }

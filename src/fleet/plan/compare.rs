@@ -17,8 +17,10 @@ pub enum Part {
     Machine,
     /// The driver.
     Driver,
-    /// CPUs, memory or disk.
+    /// CPUs, memory or disk, where they stay what they are.
     Size,
+    /// CPUs, memory or a larger disk, where the driver can change them.
+    Resize,
     /// The image, or what cloud-init was given.
     Image,
     /// A driver's option.
@@ -66,12 +68,21 @@ pub struct Difference {
     pub then: Option<String>,
 }
 
-/// All differences, in a fixed order. `defaults` are those of the driver's options.
+/// What counts of a machine's driver.
+#[derive(Debug, Default)]
+pub(super) struct DriverFacts {
+    /// The values of its options where none are given.
+    pub(super) defaults: BTreeMap<String, String>,
+    /// Whether it can give a machine another size.
+    pub(super) resizes: bool,
+}
+
+/// All differences, in a fixed order.
 pub(super) fn compare(
     declared: &Declared,
     record: &Record,
     seen: &Seen,
-    defaults: &BTreeMap<String, String>,
+    driver: &DriverFacts,
 ) -> Vec<Difference> {
     let mut found = Found::default();
     let wish = &declared.wish;
@@ -83,7 +94,7 @@ pub(super) fn compare(
             Some("there".into()),
         );
     }
-    of_making(&mut found, wish, record, defaults);
+    of_making(&mut found, wish, record, driver);
     let protect = record.member.as_ref().is_some_and(|member| member.protect);
     found.add(
         Part::Protect,
@@ -140,7 +151,7 @@ pub(super) fn compare(
 }
 
 /// What is settled when a machine is made.
-fn of_making(found: &mut Found, wish: &Wish, record: &Record, defaults: &BTreeMap<String, String>) {
+fn of_making(found: &mut Found, wish: &Wish, record: &Record, driver: &DriverFacts) {
     found.wished(
         Part::Driver,
         "driver",
@@ -166,8 +177,13 @@ fn of_making(found: &mut Found, wish: &Wish, record: &Record, defaults: &BTreeMa
     }
     // An adopted host is as large as it is.
     if made {
+        let size = if driver.resizes {
+            Part::Resize
+        } else {
+            Part::Size
+        };
         found.wished(
-            Part::Size,
+            size,
             "cpus",
             record.cpus.to_string(),
             wish.cpus.map(|cpus| cpus.to_string()),
@@ -176,13 +192,15 @@ fn of_making(found: &mut Found, wish: &Wish, record: &Record, defaults: &BTreeMa
             ("memory", record.memory, wish.memory),
             ("disk", record.disk, wish.disk),
         ] {
-            if wanted.is_some_and(|wanted| wanted != is) {
-                found.note(Part::Size, what, Some(show_size(is)), wanted.map(show_size));
+            if let Some(wanted) = wanted.filter(|wanted| *wanted != is) {
+                let shrinks = what == "disk" && wanted < is;
+                let part = if shrinks { Part::Size } else { size };
+                found.note(part, what, Some(show_size(is)), Some(show_size(wanted)));
             }
         }
     }
     for (key, wanted) in &wish.options {
-        let is = record.options.get(key).or_else(|| defaults.get(key));
+        let is = record.options.get(key).or_else(|| driver.defaults.get(key));
         found.add(
             Part::Option,
             &format!("option {key}"),

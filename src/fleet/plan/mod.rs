@@ -6,10 +6,11 @@ mod swarm;
 pub use compare::{Difference, Part};
 pub use swarm::SwarmRow;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use berth_driver_api::State;
+use compare::DriverFacts;
 use serde::Serialize;
 
 use super::each::for_each;
@@ -187,11 +188,11 @@ async fn row(berth: &Berth, fleet: &Fleet, declared: &Declared, deadline: Durati
         let note = format!("it is of fleet {}", other.fleet);
         return row(Action::Blocked, Vec::new(), Some(note));
     }
-    let (seen, defaults) = tokio::join!(
+    let (seen, driver) = tokio::join!(
         observe(berth, &record, deadline),
-        option_defaults(berth, &record)
+        driver_facts(berth, &record)
     );
-    let differences = compare::compare(declared, &record, &seen, &defaults);
+    let differences = compare::compare(declared, &record, &seen, &driver);
     let (action, note) = decide(declared, &record, &seen, &differences);
     row(action, differences, note)
 }
@@ -232,9 +233,17 @@ fn decide(
             } else {
                 Action::Change
             };
-            (action, by_record(record, seen))
+            let restarts = || restarts(seen, differences);
+            (action, by_record(record, seen).or_else(restarts))
         }
     }
+}
+
+/// What becomes of a machine that runs and gets another size.
+fn restarts(seen: &Seen, differences: &[Difference]) -> Option<String> {
+    let resized = |difference: &Difference| difference.part == Part::Resize;
+    let restarts = seen.state == Some(State::Running) && differences.iter().any(resized);
+    restarts.then(|| "it is restarted for its new size".into())
 }
 
 /// What a machine that does not run cannot tell.
@@ -246,15 +255,18 @@ fn by_record(record: &Record, seen: &Seen) -> Option<String> {
     ))
 }
 
-/// The values of the driver's options where none are given.
-async fn option_defaults(berth: &Berth, record: &Record) -> BTreeMap<String, String> {
+async fn driver_facts(berth: &Berth, record: &Record) -> DriverFacts {
     let Ok(driver) = berth.drivers.get(&record.driver).await else {
-        return BTreeMap::new();
+        return DriverFacts::default();
     };
-    let options = driver.info().options.iter();
-    options
-        .map(|option| (option.name.clone(), option.default.clone()))
-        .collect()
+    let info = driver.info();
+    let options = info.options.iter();
+    DriverFacts {
+        defaults: options
+            .map(|option| (option.name.clone(), option.default.clone()))
+            .collect(),
+        resizes: info.capabilities.resize,
+    }
 }
 
 /// What a new machine is made of, as far as the file says.

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use berth_driver_api::ports::Ports;
 use berth_driver_api::{
     Address, Capabilities, Credential, Driver, Error, Execution, Finding, Info, Machine, Needs,
-    OptionKind, OptionSpec, Probe, Progress, Result, State, check_options, process,
+    OptionKind, OptionSpec, Probe, Progress, Resource, Result, State, check_options, process, size,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -44,6 +44,7 @@ impl Sshd {
                     images: true,
                     power: true,
                     console: true,
+                    resize: true,
                     ..Capabilities::default()
                 },
                 needs: Needs::default(),
@@ -196,6 +197,26 @@ impl Driver for Sshd {
             });
         }
         self.kill(machine).await
+    }
+
+    /// Processes have no sizes: what a start would be told is all that there is.
+    async fn resize(&self, machine: &Machine, _progress: &dyn Progress) -> Result<Vec<Resource>> {
+        let file = machine.file("size");
+        let told = fs::read_to_string(&file).unwrap_or_default();
+        let before = told
+            .split_once("disk ")
+            .and_then(|(_, disk)| disk.parse().ok());
+        let spec = &machine.spec;
+        size::grows(before.unwrap_or(spec.disk), spec.disk)?;
+        let size = format!(
+            "cpus {} memory {} disk {}",
+            spec.cpus, spec.memory, spec.disk
+        );
+        write(&file, size.as_bytes())?;
+        Ok(match running(machine) {
+            Some(_) => vec![Resource::Cpus, Resource::Memory, Resource::Disk],
+            None => Vec::new(),
+        })
     }
 
     async fn kill(&self, machine: &Machine) -> Result<()> {

@@ -1,10 +1,14 @@
-//! What a driver promises that can freeze machines, take snapshots of them or copy them.
+//! What a driver promises that can freeze machines, take snapshots of them, copy or resize them.
 
 use super::{CHANGE, Outcome, Subject, Trial, is, is_up, listens, words};
 use crate::{Driver, Machine, Silent, State};
 
 /// A snapshot's name.
 const NAME: &str = "conformance";
+
+/// By so much a machine grows, in bytes.
+const MORE_MEMORY: u64 = 128 << 20;
+const MORE_DISK: u64 = 64 << 20;
 
 impl Trial<'_> {
     /// Goes on with a machine that runs and, for its copy, one that is not there.
@@ -15,7 +19,7 @@ impl Trial<'_> {
         if can.suspend {
             self.suspended(machine).await;
         }
-        if !can.snapshot && !can.clone {
+        if !can.snapshot && !can.clone && !can.resize {
             return;
         }
         self.case("powers off what ran or was frozen", CHANGE, async {
@@ -37,6 +41,38 @@ impl Trial<'_> {
             })
             .await;
         }
+        if can.resize {
+            self.resized(machine).await;
+        }
+    }
+
+    async fn resized(&mut self, machine: &Machine) {
+        let driver = self.driver;
+        let mut larger = machine.clone();
+        larger.spec.memory += MORE_MEMORY;
+        larger.spec.disk += MORE_DISK;
+        let promise = "gives one that is off another size, twice without harm, and starts it";
+        self.case(promise, CHANGE, async {
+            for _ in 0..2 {
+                let resized = driver.resize(&larger, &Silent).await;
+                match resized.map_err(words)?.as_slice() {
+                    [] => {}
+                    waits => return Err(format!("its {waits:?} wait for another start")),
+                }
+            }
+            is(driver, &larger, State::Stopped).await?;
+            driver.start(&larger, &Silent).await.map_err(words)?;
+            is_up(driver, &larger).await?;
+            driver.kill(&larger).await.map_err(words)
+        })
+        .await;
+        self.case("does not take a larger disk's end away", CHANGE, async {
+            match driver.resize(machine, &Silent).await {
+                Err(_) => is(driver, machine, State::Stopped).await,
+                Ok(_) => Err("it does".into()),
+            }
+        })
+        .await;
     }
 
     async fn suspended(&mut self, machine: &Machine) {

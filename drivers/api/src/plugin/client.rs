@@ -21,8 +21,8 @@ use super::message::{
 };
 use crate::process::last_lines;
 use crate::{
-    Access, Address, Credential, Driver, Error, Found, Info, Machine, Probe, Progress, Result,
-    Snapshot, State,
+    Access, Address, Credential, Driver, Error, Found, Info, Machine, Probe, Progress, Resource,
+    Result, Snapshot, State,
 };
 
 /// A program that says nothing at first is no driver: nobody is kept waiting for it.
@@ -442,6 +442,10 @@ impl Driver for Plugin {
             ..Params::of(machine)
         };
         self.wire.call("copy", &params, SLOW, Some(progress)).await
+    }
+
+    async fn resize(&self, machine: &Machine, progress: &dyn Progress) -> Result<Vec<Resource>> {
+        self.about("resize", machine, SLOW, Some(progress)).await
     }
 
     async fn keep_note(&self, machine: &Machine, note: &str) -> Result<()> {

@@ -161,6 +161,7 @@ async fn answer(
             let copied = driver.copy(&source, machine, &credentials, progress);
             write(copied.await?)
         }
+        "resize" => write(driver.resize(machine, progress).await?),
         "keep_note" => {
             let note = note.ok_or_else(|| lacks("note"))?;
             write(driver.keep_note(machine, &note).await?)

@@ -54,6 +54,7 @@ fn record(network: Network, accelerator: Accelerator, cpu: &str, boot: BootKind)
         boot,
         port: network.is_loopback().then_some(42_000),
         network,
+        max_memory: None,
         others: toml::Table::new(),
     }
 }

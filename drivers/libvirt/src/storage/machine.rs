@@ -2,13 +2,14 @@
 
 use std::fs::File;
 
-use berth_driver_api::{Credential, Error, Machine, Progress, Result, credentials};
+use berth_driver_api::{Credential, Error, Machine, Progress, Result, credentials, size};
 
 use virt::domain::Domain;
 use virt::storage_vol::StorageVol;
 
 use super::image::ImageFiles;
 use super::{Storage, lock, text};
+use crate::domain::Kind;
 use crate::failure::failed;
 use crate::hypervisor::blocking;
 use crate::volume::{self, ImageVolumes};
@@ -42,6 +43,28 @@ impl Storage<'_> {
             machine.spec.disk,
             self.owner,
         ))
+    }
+
+    /// Grows the disk of a machine that is off.
+    ///
+    /// # Errors
+    /// If there is none, it would shrink, or the hypervisor refuses.
+    pub(crate) async fn grow(&self, machine: &Machine) -> Result<()> {
+        let what = "growing the disk";
+        let name = volume::overlay(machine);
+        let disk =
+            blocking(|| self.find(&name))?.ok_or_else(|| Error::Missing(machine.name.clone()))?;
+        let about = blocking(|| disk.get_info()).map_err(failed(what))?;
+        if !size::grows(about.capacity, machine.spec.disk)? {
+            return Ok(());
+        }
+        match self.hypervisor.kind() {
+            Kind::Qemu => blocking(|| disk.resize(machine.spec.disk, 0))
+                .map(drop)
+                .map_err(failed(what)),
+            // libvirt's driver for tests cannot, and what is in its disks is nothing: another one is made.
+            Kind::Test => self.delete(&name).await,
+        }
     }
 
     /// Makes the machine's disk, anew if it has one, of what `source` has now, whose domain is `original`. The two stand

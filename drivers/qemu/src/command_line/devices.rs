@@ -15,7 +15,7 @@ impl CommandLine<'_> {
             "-blockdev",
             Values::of("")
                 .set("driver", "qcow2")
-                .set("node-name", "disk0")
+                .set("node-name", names::DISK)
                 .set("discard", "unmap")
                 .set("detect-zeroes", "unmap")
                 .set("cache.direct", "off")
@@ -28,7 +28,7 @@ impl CommandLine<'_> {
         args.device(
             Values::of("virtio-blk-pci")
                 .set("id", "blk0")
-                .set("drive", "disk0")
+                .set("drive", names::DISK)
                 .set("write-cache", "on")
                 .set("bootindex", 1),
             2,

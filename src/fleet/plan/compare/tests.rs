@@ -66,7 +66,14 @@ fn seen() -> Seen {
 
 /// `what: now -> then`, and `!` before what replaces the machine.
 fn told(declared: &Declared, record: &Record, seen: &Seen) -> Vec<String> {
-    let defaults = BTreeMap::from([("network".into(), "user".into())]);
+    told_of(declared, record, seen, false)
+}
+
+fn told_of(declared: &Declared, record: &Record, seen: &Seen, resizes: bool) -> Vec<String> {
+    let driver = DriverFacts {
+        defaults: BTreeMap::from([("network".into(), "user".into())]),
+        resizes,
+    };
     let show = |difference: Difference| {
         let word = |word: Option<String>| word.unwrap_or("-".into());
         let mark = if difference.part.replaces() { "!" } else { "" };
@@ -77,7 +84,7 @@ fn told(declared: &Declared, record: &Record, seen: &Seen) -> Vec<String> {
             word(difference.then)
         )
     };
-    compare(declared, record, seen, &defaults)
+    compare(declared, record, seen, &driver)
         .into_iter()
         .map(show)
         .collect()
@@ -134,6 +141,25 @@ fn what_is_settled_when_a_machine_is_made_replaces_it() {
         told(&declared(), &record(), &gone),
         ["!machine: gone from its hypervisor -> there"]
     );
+}
+
+#[test]
+fn a_machine_gets_another_size_where_its_driver_can_but_never_a_smaller_disk() {
+    let mut wanted = declared();
+    wanted.wish.cpus = Some(4);
+    wanted.wish.memory = Some(512 << 20);
+    wanted.wish.disk = Some(1 << 35);
+    assert_eq!(
+        told_of(&wanted, &record(), &seen(), true),
+        [
+            "cpus: 2 -> 4",
+            "memory: 1 GiB -> 512 MiB",
+            "disk: 16 GiB -> 32 GiB",
+        ]
+    );
+    wanted.wish.disk = Some(1 << 33);
+    let told = told_of(&wanted, &record(), &seen(), true);
+    assert_eq!(told.last().unwrap(), "!disk: 16 GiB -> 8 GiB");
 }
 
 #[test]
