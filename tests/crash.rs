@@ -165,7 +165,7 @@ fn resize_killed_at_every_point_is_done_by_the_next_resize() {
         assert_eq!(row["error"], told, "{point:?}");
 
         let again = world.berth(&resize).ok();
-        let waits = "m1 has its new CPUs and memory after `berth restart m1`";
+        let waits = "has its new CPUs and memory after `berth restart m1`";
         assert!(again.stderr.contains(waits), "{point:?}: {again:?}");
         let row = world.row("m1");
         assert_eq!((&row["cpus"], &row["error"]), (&3.into(), &Value::Null));

@@ -22,7 +22,7 @@ fn a_machine_gets_more_of_everything() {
     let resized = world.berth(&["resize", "-l", "role=ci", "--cpus", "4", "--disk", "16M"]);
     let resized = resized.ok();
     assert_eq!(resized.stdout, "web1\nweb2\n");
-    let waits = "web2 has its new CPUs and disk after `berth restart web2`";
+    let waits = "has its new CPUs and disk after `berth restart web2`";
     assert!(resized.stderr.contains(waits), "{resized:?}");
     assert!(!resized.stderr.contains("web1 has"), "{resized:?}");
     for name in ["web1", "web2"] {

@@ -69,7 +69,7 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
         if !waits.is_empty() {
             let waits: Vec<_> = waits.iter().map(ToString::to_string).collect();
             task.note(&format!(
-                "{name} has its new {} after `berth restart {name}`",
+                "has its new {} after `berth restart {name}`",
                 waits.join(" and ")
             ));
         }

@@ -20,7 +20,7 @@ pub fn grows(session: &Session) {
     ))
     .deadline(ANSWER)
     .ok()
-    .says("web has its new CPUs after `berth restart web`");
+    .says("has its new CPUs after `berth restart web`");
     assert!(!resized.stderr.contains("memory and"), "{}", resized.stderr);
     assert!(root(session) > before + (900 << 20));
     assert!(memory(session) > 1300 << 20);
