@@ -72,6 +72,23 @@ fn later_commands_go_over_the_connections_of_earlier_ones() {
         .ok();
     assert_eq!(port(&world, &["m1", "--keep", "5m"]), kept);
 
+    // Files take the same way.
+    let logins = || {
+        let log = fs::read_to_string(world.file("m1", "vm/console.log")).unwrap();
+        log.matches("Accepted publickey").count()
+    };
+    let before = logins();
+    fs::write(world.path("note"), "kept").unwrap();
+    let there = world.path("there");
+    fs::create_dir(&there).unwrap();
+    let remote = format!("m*:{}", there.display());
+    world.berth(&["cp", "note", &remote]).ok();
+    let remote = format!("{remote}/note");
+    world.berth(&["cp", &remote, "back"]).ok();
+    assert_eq!(fs::read(world.path("back/m1/note")).unwrap(), b"kept");
+    assert_eq!(logins(), before);
+    assert!(before > 0);
+
     // Only this user gets at it, and nobody sees in the list of processes what it is told.
     let socket = world.data().join("kept/ssh.sock");
     assert_eq!(

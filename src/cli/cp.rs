@@ -1,23 +1,23 @@
 //! `berth cp`
 
 mod many;
+mod way;
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
-use anyhow::{Context, Result, anyhow, bail};
-use berth_driver_api::process;
+use anyhow::{Context, Result, bail};
 use berth_provision::ssh::quote;
-use tokio::io::AsyncReadExt;
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::process::Command;
 
-use super::error::{NotReady, Usage};
+use super::error::Usage;
 use super::fleet_args::FleetArgs;
 use super::progress::Screen;
-use super::ssh::{reachable, ssh_command};
-use crate::context::ssh_config;
+use super::ssh::reachable;
 use crate::fleet::{Filters, is_pattern};
+use crate::kept::Kept;
 use crate::machine::{Berth, Opened, check_name};
+use way::{Way, both_good, ended, tar};
 
 /// Copy files and folders to or from machines, with modes, times and symbolic links
 #[derive(Debug, clap::Args)]
@@ -49,9 +49,6 @@ pub struct Args {
 /// The last file of an archive that is sent.
 const END: &str = ".berth-cp-end";
 
-/// So much of what a side says is kept, in bytes.
-const WORDS_LIMIT: usize = 4 << 10;
-
 /// A side of the copy.
 enum Side<'a> {
     Here(&'a Path),
@@ -63,27 +60,35 @@ pub async fn run(berth: &Berth, args: &Args, screen: &Screen) -> Result<ExitCode
     match (side(&args.source), side(&args.destination)) {
         (Side::Here(source), Side::There(name, path)) => {
             if args.names_one(name) {
-                let copying = async { upload(&reachable(berth, name).await?, source, path).await };
+                let copying = async {
+                    upload(&reachable(berth, name).await?, Way::System, source, path).await
+                };
                 return args.alone(name, copying).await;
             }
             look(source)?;
+            let kept = Kept::running(&berth.home);
+            let way = Way::Own(kept.as_ref());
             many::run(berth, args, screen, name, async |name: String| {
-                upload(&reachable(berth, &name).await?, source, path).await
+                upload(&reachable(berth, &name).await?, way, source, path).await
             })
             .await
         }
         (Side::There(name, path), Side::Here(destination)) => {
             if args.names_one(name) {
-                let copying =
-                    async { download(&reachable(berth, name).await?, path, destination).await };
+                let copying = async {
+                    let opened = reachable(berth, name).await?;
+                    download(&opened, Way::System, path, destination).await
+                };
                 return args.alone(name, copying).await;
             }
             base(path)?;
+            let kept = Kept::running(&berth.home);
+            let way = Way::Own(kept.as_ref());
             many::run(berth, args, screen, name, async |name: String| {
                 let opened = reachable(berth, &name).await?;
                 let folder = destination.join(&name);
                 std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-                download(&opened, path, &folder).await
+                download(&opened, way, path, &folder).await
             })
             .await
         }
@@ -134,7 +139,7 @@ fn means_many(name: &str) -> bool {
     name.is_empty() || is_pattern(name) && name.chars().all(fits)
 }
 
-async fn upload(opened: &Opened, source: &Path, destination: &str) -> Result<()> {
+async fn upload(opened: &Opened, way: Way<'_>, source: &Path, destination: &str) -> Result<()> {
     let source = std::path::absolute(source)?;
     look(&source)?;
     let (folder, base) = split(&source)?;
@@ -168,13 +173,10 @@ async fn upload(opened: &Opened, source: &Path, destination: &str) -> Result<()>
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()?;
-    let stream = pack
-        .stdout
-        .take()
-        .ok_or_else(|| anyhow!("tar has no output"))?;
-    let stream: Stdio = stream.try_into()?;
-    let unpack = remote(opened, &script)?.stdin(stream).spawn()?;
-    both_ended(&opened.record.name, pack, unpack).await
+    let stream = pack.stdout.take().context("tar has no output")?;
+    let unpacked = way.send(opened, &script, stream);
+    let (unpacked, packed) = tokio::try_join!(unpacked, ended(pack))?;
+    both_good(&opened.record.name, &packed, &unpacked)
 }
 
 /// Whether there is something to be sent.
@@ -193,7 +195,7 @@ fn base(source: &str) -> Result<(&str, &str)> {
     Ok((trimmed, base))
 }
 
-async fn download(opened: &Opened, source: &str, destination: &Path) -> Result<()> {
+async fn download(opened: &Opened, way: Way<'_>, source: &str, destination: &Path) -> Result<()> {
     let (trimmed, base) = base(source)?;
     let destination = std::path::absolute(destination)?;
     let target = match destination.is_dir() {
@@ -209,21 +211,15 @@ async fn download(opened: &Opened, source: &str, destination: &Path) -> Result<(
         .prefix(".berth-cp.")
         .tempdir_in(&folder)
         .with_context(|| folder.display().to_string())?;
-    let mut pack = remote(opened, &script)?
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let stream = pack
-        .stdout
-        .take()
-        .ok_or_else(|| anyhow!("ssh has no output"))?;
-    let stream: Stdio = stream.try_into()?;
-    let unpack = tar()?
+    let mut unpack = tar()?
         .args(["-xpf", "-", "--no-same-owner", "-C"])
         .arg(draft.path())
-        .stdin(stream)
+        .stdin(Stdio::piped())
         .spawn()?;
-    both_ended(&opened.record.name, pack, unpack).await?;
+    let stream = unpack.stdin.take().context("tar has no input")?;
+    let packed = way.fetch(opened, &script, stream);
+    let (packed, unpacked) = tokio::try_join!(packed, ended(unpack))?;
+    both_good(&opened.record.name, &packed, &unpacked)?;
     let arrived = draft.path().join(base);
     if target.is_dir() && !target.is_symlink() {
         return merge(&arrived, &target).await;
@@ -245,25 +241,6 @@ async fn merge(from: &Path, into: &Path) -> Result<()> {
     }
 }
 
-fn tar() -> Result<Command> {
-    let program = process::find("tar").ok_or_else(|| NotReady("tar is not installed".into()))?;
-    let mut command = Command::new(program);
-    command.kill_on_drop(true).stderr(Stdio::piped());
-    Ok(command)
-}
-
-fn remote(opened: &Opened, script: &str) -> Result<Command> {
-    let mut command = Command::from(ssh_command(opened)?);
-    command
-        .kill_on_drop(true)
-        .stderr(Stdio::piped())
-        .arg("-T")
-        .arg(ssh_config::alias(&opened.record.name))
-        .arg("--")
-        .arg(format!("sh -c {}", quote(script)));
-    Ok(command)
-}
-
 fn split(path: &Path) -> Result<(PathBuf, String)> {
     let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
     match path.file_name().and_then(|name| name.to_str()) {
@@ -273,35 +250,4 @@ fn split(path: &Path) -> Result<(PathBuf, String)> {
             path.display()
         ))),
     }
-}
-
-/// Waits for both sides. What they say on standard error may be the guest's words: it is shown without what a terminal
-/// would obey.
-async fn both_ended(machine: &str, mut pack: Child, mut unpack: Child) -> Result<()> {
-    let (packing, unpacking) = (pack.stderr.take(), unpack.stderr.take());
-    let (packed, unpacked, packing, unpacking) = tokio::join!(
-        pack.wait(),
-        unpack.wait(),
-        last_words(packing),
-        last_words(unpacking)
-    );
-    let (packed, unpacked) = (packed?, unpacked?);
-    for line in packing.lines().chain(unpacking.lines()) {
-        eprintln!("{machine}: {line}");
-    }
-    if packed.success() && unpacked.success() {
-        return Ok(());
-    }
-    bail!("machine {machine}: the copy failed (packing: {packed}, unpacking: {unpacked})")
-}
-
-async fn last_words(stderr: Option<ChildStderr>) -> String {
-    let Some(mut stderr) = stderr else {
-        return String::new();
-    };
-    let mut said = Vec::new();
-    while let Ok(1..) = stderr.read_buf(&mut said).await {
-        said.drain(..said.len().saturating_sub(WORDS_LIMIT));
-    }
-    process::last_lines(&said, 5)
 }

@@ -13,12 +13,9 @@ use super::super::tally::Tally;
 use super::lines;
 
 use super::text::Shown;
-use crate::fleet::{Bounds, Broadcast, Capture, Captured, Fate, Remote, crew};
+use crate::fleet::{Bounds, Broadcast, Capture, Captured, Fate, Remote, crew, run_line};
 use crate::kept::Kept;
-use crate::machine::{Berth, Error};
-
-/// How long a machine that runs may take to let us in.
-const CONNECTING: Duration = Duration::from_secs(30);
+use crate::machine::Berth;
 
 /// What waits between a connection and the printing of lines, in bytes.
 const PIPE: usize = 32 << 10;
@@ -148,22 +145,11 @@ pub async fn streamed(
 async fn one(
     job: &Job<'_>,
     name: &str,
-    mut stdout: impl AsyncWrite + Unpin,
-    mut stderr: impl AsyncWrite + Unpin,
+    stdout: impl AsyncWrite + Unpin,
+    stderr: impl AsyncWrite + Unpin,
 ) -> Result<i32> {
     let opened = reachable(job.berth, name).await?;
-    if let Some(kept) = &job.kept {
-        let target = opened.target().await?;
-        let line = job.remote.line(&target.user);
-        let ran = kept.run(&target, &line, job.input.clone(), &mut stdout, &mut stderr);
-        if let Some(code) = ran.await.map_err(Error::provision(name))? {
-            return Ok(code);
-        }
-    }
-    let session = opened.connect(CONNECTING).await?;
-    let line = job.remote.line(session.user());
-    let ran = session.exec_streams(&line, job.input.clone(), stdout, stderr);
-    let code = ran.await.map_err(Error::provision(name))?;
-    session.disconnect().await;
-    Ok(code)
+    let line = |user: &str| job.remote.line(user);
+    let input = job.input.clone();
+    Ok(run_line(&opened, job.kept.as_ref(), line, input, stdout, stderr).await?)
 }
