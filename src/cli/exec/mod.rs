@@ -38,7 +38,7 @@ use crate::machine::Berth;
                         where there is only one), 130 after Ctrl-C.\n\
                         The first Ctrl-C begins no more machines, the second cuts off those that run. A command that is \
                         cut off may go on in its machine.\n\
-                        While connections are kept, every exec uses them, with --keep or without.\n\n\
+                        While connections are kept, every exec uses them, with --keep or without, and so does every cp with many machines.\n\n\
                         Examples:\n  berth exec --all -- uname -r\n  berth exec 'web*' --sudo -- systemctl restart nginx\n  \
                         berth exec -l role=db --timeout 60 --json -- df -P /\n  \
                         berth exec -l role!=db -i -- sh -s < script.sh\n  \

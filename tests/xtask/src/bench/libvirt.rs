@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -14,6 +15,9 @@ use crate::setup::{self, Cache};
 
 const ROUNDS: usize = 3;
 
+const INSTALL: &str = "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install \
+                       docker.io docker-cli && docker version";
+
 /// Whom the machines belong to: libvirt wants a user whom the system knows, and gives root the system's daemon.
 const USER: &str = "nobody";
 
@@ -22,7 +26,7 @@ pub fn run() -> Result<Vec<Figure>> {
     setup::install_for_vms()?;
     let world = World::new()?;
     let plugin = shipped_libvirt()?;
-    world.run(&["image", "build", "debian-13-docker"])?;
+    world.run(&["image", "build", "debian-13-docker", "debian-13"])?;
     let session = Session::new(&world, &plugin)?;
     // libvirt looks at QEMU's abilities once.
     printed(&mut session.berth("driver ls"))?;
@@ -34,13 +38,32 @@ pub fn run() -> Result<Vec<Figure>> {
             printed(&mut session.berth(&format!("rm --yes --force {driver}")))?;
         }
     }
+    let by_hand = by_hand(&session)?.as_secs_f64();
     let seconds = |times| median(times).as_secs_f64();
     let (qemu, libvirt) = (seconds(by_qemu), seconds(by_libvirt));
     Ok(vec![
         plain("create → engine ready, QEMU driver", qemu, "s"),
         plain("create → engine ready, libvirt driver", libvirt, "s"),
         at_most("libvirt against QEMU", libvirt / qemu, "×", 1.15),
+        plain(
+            "a bare machine, and its engine installed by hand",
+            by_hand,
+            "s",
+        ),
+        at_most("libvirt against that", libvirt / by_hand, "×", 1.0),
     ])
+}
+
+/// What people do without berth, but for the typing: a machine of a bare image, made as quickly as here, and the engine's
+/// package by the package manager.
+fn by_hand(session: &Session<'_>) -> Result<Duration> {
+    let create = "create bare --driver libvirt --memory 1G --image debian-13 --engine none";
+    let made = timed(&mut session.berth(create))?;
+    let mut install = session.berth("ssh bare --");
+    install.arg(INSTALL);
+    let installed = timed(&mut install)?;
+    printed(&mut session.berth("rm --yes --force bare"))?;
+    Ok(made + installed)
 }
 
 /// A user's own libvirt, in a folder of the world's.
@@ -53,9 +76,10 @@ impl<'a> Session<'a> {
         let session = Session { world };
         let script = format!(
             "mkdir -p bin images/refs images/locks images/tmp run c cache; \
-             cp {berth} {plugin} bin/; ref=debian-13-docker; \
+             cp {berth} {plugin} bin/; \
+             for ref in debian-13-docker debian-13; do \
              cp $BERTH_IMAGES/refs/$ref images/refs/; digest=$(cat images/refs/$ref); folder=${{digest/:/-}}; \
-             cp -a --sparse=always $BERTH_IMAGES/$folder images/; chown -R {USER}: .",
+             cp -a --sparse=always $BERTH_IMAGES/$folder images/; done; chown -R {USER}: .",
             berth = world.program().display(),
             plugin = plugin.display(),
         );
