@@ -81,6 +81,13 @@ pub enum Error {
         detail: String,
     },
 
+    /// The private key has a passphrase, which is not known.
+    #[error("the key {} has a passphrase", path.display())]
+    KeySealed {
+        /// The key's file.
+        path: PathBuf,
+    },
+
     /// The SSH agent cannot be used.
     #[error("the SSH agent cannot be used: {detail}")]
     Agent {

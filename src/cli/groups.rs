@@ -20,7 +20,15 @@ const GROUPS: &[(&str, &[&str])] = &[
     ),
     (
         "Reaching in",
-        &["ssh", "cp", "exec", "mount", "ssh-config", "host-key"],
+        &[
+            "ssh",
+            "cp",
+            "exec",
+            "mount",
+            "ssh-config",
+            "host-key",
+            "passphrase",
+        ],
     ),
     ("Clients", &["use", "env", "context", "certs"]),
     ("Engines", &["provision", "upgrade", "engine"]),

@@ -34,6 +34,7 @@ mod ls;
 mod mount;
 mod output;
 mod pair;
+mod passphrase;
 mod plan;
 mod pool;
 mod power;
@@ -132,6 +133,7 @@ enum Command {
     Fleet(fleet::Args),
     SshConfig(ssh_config::Args),
     HostKey(host_key::Args),
+    Passphrase(passphrase::Args),
     Export(export::Args),
     Import(import::Args),
     Use(use_::Args),
@@ -322,6 +324,7 @@ async fn carry_out(berth: &Berth, command: Command, screen: &Screen) -> anyhow::
         Command::Fleet(args) => fleet::run(berth, &args).await,
         Command::SshConfig(args) => ssh_config::run(berth, &args),
         Command::HostKey(args) => host_key::run(berth, &args, screen).await,
+        Command::Passphrase(args) => passphrase::run(berth, &args).await,
         Command::Export(args) => export::run(berth, &args, screen).await,
         Command::Import(args) => import::run(berth, &args, screen).await,
         Command::Use(args) => use_::run(berth, &args).await,

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use berth_provision::ssh::{Key, Target, jump_arguments};
+use berth_provision::ssh::{Target, jump_arguments};
 
 use super::{Error, Result};
 use crate::store::{self, Home};
@@ -27,7 +27,7 @@ pub fn block(machine: &str, target: &Target) -> String {
         user = target.user,
         known_hosts = quote(&target.known_hosts),
     );
-    if let Key::File(key) = &target.key {
+    if let Some(key) = target.key.file() {
         let key = quote(key);
         text.push_str(&format!("  IdentityFile {key}\n  IdentitiesOnly yes\n"));
     }

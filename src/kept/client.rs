@@ -127,7 +127,7 @@ impl Kept {
             keep: self.keep,
             agent: match target.key {
                 Key::Agent => std::env::var("SSH_AUTH_SOCK").ok(),
-                Key::File(_) => None,
+                Key::File(_) | Key::Sealed { .. } => None,
             },
             target: target.clone(),
             line: line.to_owned(),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use berth_provision::ssh::{Key, Session, Target};
+use berth_provision::ssh::{Session, Target};
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -78,7 +78,7 @@ pub async fn place(target: &Target) -> std::io::Result<Place> {
     };
     take_in(&serde_json::to_vec(target)?);
     take_in(&tokio::fs::read(&target.known_hosts).await?);
-    if let Key::File(key) = &target.key {
+    if let Some(key) = target.key.file() {
         take_in(&tokio::fs::read(key).await?);
     }
     Ok(digest.finalize().into())

@@ -26,6 +26,7 @@ mod name;
 mod note;
 mod observe;
 mod operation;
+mod passphrase;
 pub mod pool;
 mod power;
 mod reach;
@@ -69,6 +70,7 @@ pub use mounts::{Mount, add_mount, remove_mount};
 pub use name::{DEFAULT_NAME, check_form, check_name};
 pub use observe::{Seen, observe};
 pub use operation::must_run;
+pub use passphrase::{forget_passphrase, keep_passphrase};
 pub use power::{kill, restart, start, stop};
 pub use reach::{Reached, reach, reach_engine};
 pub use record::{CloudInit, DISTRO, EngineWish, ImageRef, Installed, Record};
@@ -96,6 +98,7 @@ use berth_provision::ssh::{Key, Session, Target};
 use crate::context::docker::DockerConfig;
 use crate::context::podman::{self, PodmanConfig};
 use crate::context::ssh_config;
+use crate::secrets::Secrets;
 use crate::store::{Holder, Home, Lock, MachineFolder};
 
 /// How long a command waits for another berth process that works on the same machine.
@@ -233,6 +236,7 @@ impl Berth {
             driver: self.drivers.get(&record.driver).await?,
             folder: self.home.machine(&record.name),
             machine: self.machine_without_image(&record, None),
+            secrets: Secrets::of(&self.home),
             record,
         })
     }
@@ -281,6 +285,8 @@ pub struct Opened {
     pub folder: MachineFolder,
     /// The driver's view, without the image.
     pub machine: Machine,
+    /// Where the passphrases of keys are.
+    secrets: Secrets,
 }
 
 impl Opened {
@@ -321,7 +327,7 @@ impl Opened {
             user: address.user,
             key: match &self.record.login {
                 None => Key::File(self.folder.key()),
-                Some(Login::File(path)) => Key::File(path.clone()),
+                Some(Login::File(path)) => passphrase::key(&self.secrets, path).await?,
                 Some(Login::Agent) => Key::Agent,
             },
             known_hosts: self.folder.known_hosts(),

@@ -17,7 +17,7 @@ use super::config::config;
 use super::failed::Failed;
 use super::known_hosts::Pinned;
 use super::reach::{Wire, reach};
-use super::{Key, Target, host_and_port};
+use super::{Key, Target, host_and_port, sealed};
 use crate::{Error, Result};
 
 /// How long a server may take to greet. A forwarded port accepts before its guest listens, and then nothing
@@ -84,25 +84,6 @@ pub(super) async fn connect(
         sleep(pause).await;
         pause = (pause * 3 / 2).min(Duration::from_secs(1));
         greeting = (greeting * 3 / 2).min(LONGEST_GREETING);
-    }
-}
-
-impl Login {
-    async fn read(path: PathBuf) -> Result<Self> {
-        let text = tokio::fs::read_to_string(&path)
-            .await
-            .map_err(Error::io(&path))?;
-        let unusable = |detail: String| Error::KeyFile {
-            path: path.clone(),
-            detail,
-        };
-        match russh::keys::decode_secret_key(&text, None) {
-            Ok(key) => Ok(Login::Key(Arc::new(key), path)),
-            Err(russh::keys::Error::KeyIsEncrypted) => Err(unusable(
-                "it has a passphrase; add it to an SSH agent instead".into(),
-            )),
-            Err(error) => Err(unusable(error.to_string())),
-        }
     }
 }
 
@@ -177,7 +158,10 @@ impl<'a> Stop<'a> {
             pinned: Pinned::read(&target.known_hosts, &recorded_name).await?,
             recorded_name,
             login: match &target.key {
-                Key::File(path) => Login::read(path.clone()).await?,
+                Key::File(file) => Login::Key(sealed::plain(file).await?, file.clone()),
+                Key::Sealed { file, passphrase } => {
+                    Login::Key(sealed::open(file, passphrase).await?, file.clone())
+                }
                 Key::Agent => Login::Agent,
             },
         })

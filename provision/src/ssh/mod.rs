@@ -12,10 +12,11 @@ mod known_hosts;
 mod overflow;
 mod quote;
 mod reach;
+mod sealed;
 mod session;
 mod stream;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,7 @@ pub use exec::Output;
 pub use jump::{Hop, jump_arguments};
 pub use keys::{HostKey, KeyPair, find_host_key, fingerprint, generate_key, learn_host_key};
 pub use quote::quote;
+pub use sealed::{Passphrase, is_sealed, open};
 pub use session::Session;
 pub use stream::Stream;
 
@@ -61,8 +63,25 @@ impl Target {
 pub enum Key {
     /// An unencrypted private key file.
     File(PathBuf),
+    /// A private key file that a passphrase opens.
+    Sealed {
+        /// The file.
+        file: PathBuf,
+        /// What opens it.
+        passphrase: Passphrase,
+    },
     /// The keys in the agent at `SSH_AUTH_SOCK`.
     Agent,
+}
+
+impl Key {
+    /// The key's file, if it is not the agent's.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Key::File(file) | Key::Sealed { file, .. } => Some(file),
+            Key::Agent => None,
+        }
+    }
 }
 
 pub(crate) fn host_and_port(host: &str, port: u16) -> String {

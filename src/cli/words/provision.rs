@@ -87,6 +87,16 @@ pub(super) fn of_provision(machine: &str, error: &ProvisionError) -> Words {
                  {machine}` and adopt it with another -o key="
             ),
         ),
+        ProvisionError::KeySealed { path } => {
+            let file = path.display();
+            hinted(
+                FAILED,
+                &format!(
+                    "`berth passphrase keep {file}` has berth know it, `ssh-add {file}` gives the key to a running agent; \
+                     then `berth create --resume {machine}`"
+                ),
+            )
+        }
         ProvisionError::KeyRejected { .. } => hinted(
             FAILED,
             &format!("was authorized_keys changed in the guest? `berth logs {machine}` may tell"),

@@ -7,7 +7,7 @@ use berth_provision::ssh::{Key, Session, Target, quote};
 use super::HOST_KEY_DEADLINE;
 use crate::machine::journal::Journal;
 use crate::machine::operation::SSH_DEADLINE;
-use crate::machine::{Berth, Error, Opened, Result, identity, tls};
+use crate::machine::{Berth, Error, Opened, Result, identity, passphrase, tls};
 use crate::store;
 
 /// A connection by the first of the user's keys that lets in, which is recorded; with berth's own from now on, if the
@@ -26,7 +26,7 @@ pub(in crate::machine) async fn log_in(
         }
     }
     let target = opened.target().await?;
-    let (login, session) = try_logins(&name, &target, &access.logins).await?;
+    let (login, session) = try_logins(opened, &target, &access.logins).await?;
     opened.record.login = Some(login);
     opened.record.write(&berth.home)?;
     if !access.install_key {
@@ -55,13 +55,18 @@ pub(in crate::machine) async fn log_in(
 ///
 /// # Errors
 /// What the last one was told if none does.
-async fn try_logins(name: &str, target: &Target, logins: &[Login]) -> Result<(Login, Session)> {
+async fn try_logins(
+    opened: &Opened,
+    target: &Target,
+    logins: &[Login],
+) -> Result<(Login, Session)> {
+    let name = &opened.record.name;
     let mut refused = Vec::new();
     for login in logins {
         let target = Target {
             key: match login {
                 Login::Agent => Key::Agent,
-                Login::File(path) => Key::File(path.clone()),
+                Login::File(path) => passphrase::key(&opened.secrets, path).await?,
             },
             ..target.clone()
         };
@@ -71,6 +76,7 @@ async fn try_logins(name: &str, target: &Target, logins: &[Login]) -> Result<(Lo
             Err(
                 error @ (ProvisionError::KeyRejected { .. }
                 | ProvisionError::KeyFile { .. }
+                | ProvisionError::KeySealed { .. }
                 | ProvisionError::Agent { .. }),
             ) => refused.push(error),
             Err(error) => return Err(Error::provision(name)(error)),
