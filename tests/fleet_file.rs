@@ -146,6 +146,28 @@ web-2 removed
     );
     assert_eq!(world.row("web-1")["memory"], 128 << 20);
     assert_eq!(world.row("web-2"), Value::Null);
+
+    // What it is to have from its next start on counts, and what its hypervisor says that it has.
+    world
+        .berth(&["resize", "web-1", "--memory", "64M"])
+        .ok()
+        .says("after `berth restart web-1`");
+    let memory_differs = |is: &str| {
+        let told = world.plan().code(6).printed();
+        let wanted = format!(
+            "~ web-1: change (it is restarted for its new size)\n    - memory {is}\n    + memory 128 MiB\n"
+        );
+        assert!(told.starts_with(&wanted), "{told}");
+        let pid = world.machine_pid("web-1");
+        world.apply().code(5);
+        assert_ne!(world.machine_pid("web-1"), pid);
+        assert_eq!(world.action("web-1"), "nothing");
+    };
+    memory_differs("64 MiB");
+    let runs = world.file("web-1", "vm/runs");
+    let size = fs::read_to_string(&runs).unwrap();
+    fs::write(&runs, size.replace("134217728", "33554432")).unwrap();
+    memory_differs("32 MiB");
     assert_eq!(world.state("db"), "running");
 
     // It goes when the file says so.

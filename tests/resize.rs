@@ -30,7 +30,7 @@ fn a_machine_gets_more_of_everything() {
         let size = json!([row["cpus"], row["memory"], row["disk"]]);
         assert_eq!(size, json!([4, 64 << 20, 16 << 20]), "{name}");
         let told = fs::read_to_string(world.file(name, "vm/size")).unwrap();
-        assert!(told.contains("cpus 4"), "{told}");
+        assert!(told.contains("\"cpus\":4"), "{told}");
     }
     assert_eq!(world.machine_pid("web2"), pid);
 

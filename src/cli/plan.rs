@@ -22,8 +22,9 @@ const ASKING: u64 = 30;
 /// Show what would have to be done for machines to be as a fleet file says
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Machines that run are asked: their engine's version, its settings, their mounts. Sizes, images, options and \
-                  labels, and all of a machine that is stopped, are told by its record. Labels, mounts and engine settings \
+    after_help = "Machines that run are asked: their engine's version, its settings, their mounts; their hypervisors are asked \
+                  for their sizes. Images, options and labels, and the engine of a machine that is stopped, are told by its \
+                  record. Labels, mounts and engine settings \
                   are all that a machine is to have; of everything else, what the file does not say may be as it is.\n\n\
                   Exit codes: 0 nothing is to be done, 6 something is, 5 a machine could not be asked.\n\n\
                   Examples:\n  berth plan\n  berth plan -f prod.toml --json\n  berth fleet schema > fleet.schema.json"

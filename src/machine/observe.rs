@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use berth_driver_api::State;
+use berth_driver_api::{Size, State};
 use berth_provision::engine::Engine;
 
 use super::status::{ask, supervised};
@@ -16,6 +16,8 @@ pub struct Seen {
     pub state: Option<State>,
     /// `create` or `rm`, if one broke off.
     pub unfinished: Option<String>,
+    /// How large it is, by its hypervisor's word, where its driver could change that.
+    pub size: Option<Size>,
     /// The version of the engine that answers, or why none does; `None` if it is not to have one or was not asked.
     pub engine: Option<Result<String, String>>,
     /// What its files lack of the engine's settings in its record; values are not told.
@@ -53,6 +55,12 @@ async fn look(berth: &Berth, record: &Record, deadline: Duration, seen: &mut See
         return seen.trouble = Some(row.error.unwrap_or_else(|| row.state.to_string()));
     }
     seen.state = Some(row.state);
+    if matches!(row.state, State::Running | State::Stopped) && seen.unfinished.is_none() {
+        match size(berth, record).await {
+            Ok(size) => seen.size = size,
+            Err(error) => return seen.trouble = Some(error.to_string()),
+        }
+    }
     if row.state != State::Running || seen.unfinished.is_some() {
         return;
     }
@@ -69,6 +77,15 @@ async fn look(berth: &Berth, record: &Record, deadline: Duration, seen: &mut See
             seen.unmounted.push((mount.guest.clone(), why));
         }
     }
+}
+
+async fn size(berth: &Berth, record: &Record) -> super::Result<Option<Size>> {
+    let opened = berth.open_record(record.clone()).await?;
+    if !opened.driver.info().capabilities.resize {
+        return Ok(None);
+    }
+    let size = opened.driver.size(&opened.machine).await;
+    size.map(Some).map_err(super::Error::driver(&record.name))
 }
 
 async fn talk(

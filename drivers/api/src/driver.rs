@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::thaw::{Rest, Words};
 use crate::{
     Access, Address, Credential, DiskFormat, Error, Found, Machine, OptionSpec, Probe, Progress,
-    Resource, Result, Snapshot, State,
+    Resource, Result, Size, Snapshot, State,
 };
 
 /// Makes and drives machines on one kind of hypervisor.
@@ -132,6 +132,12 @@ pub trait Driver: Send + Sync {
     /// Gives the machine the CPUs, the memory and the disk that `machine.spec` names now; its disk was never larger. It
     /// runs, or is off. Tells what of these one that runs gets at its next start only; capability `resize`.
     async fn resize(&self, _machine: &Machine, _progress: &dyn Progress) -> Result<Vec<Resource>> {
+        Err(self.never("resize machines"))
+    }
+
+    /// How large the machine is that runs, by its hypervisor's word; of one that is off, how large it would start;
+    /// capability `resize`.
+    async fn size(&self, _machine: &Machine) -> Result<Size> {
         Err(self.never("resize machines"))
     }
 

@@ -38,7 +38,7 @@ pub use credentials::Credential;
 pub use driver::{Capabilities, Driver, Info, Needs};
 pub use error::{Error, Result};
 pub use found::{Found, LONGEST_NOTE};
-pub use machine::{BootImage, DiskFormat, DriverKernel, Machine, Resource, Share, Spec, mac};
+pub use machine::{BootImage, DiskFormat, DriverKernel, Machine, Resource, Share, Size, Spec, mac};
 pub use options::{OptionKind, OptionSpec, check_options, nearest};
 pub use probe::{Execution, Finding, Probe};
 pub use progress::{Progress, Silent};

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use berth_driver_api::ports::{self, Ports};
 use berth_driver_api::record::KeptRecord;
 use berth_driver_api::{
-    Address, Credential, Driver, Found, Info, Machine, Probe, Progress, Resource, Result, Snapshot,
-    State, check_options, credentials, files,
+    Address, Credential, Driver, Found, Info, Machine, Probe, Progress, Resource, Result, Size,
+    Snapshot, State, check_options, credentials, files,
 };
 
 use crate::domain::Kind;
@@ -258,6 +258,11 @@ impl Driver for Libvirt {
     async fn resize(&self, machine: &Machine, progress: &dyn Progress) -> Result<Vec<Resource>> {
         let (record, hypervisor) = self.open(machine)?;
         resize::resize(&hypervisor, machine, &record, progress).await
+    }
+
+    async fn size(&self, machine: &Machine) -> Result<Size> {
+        let (record, hypervisor) = self.open(machine)?;
+        resize::size(&hypervisor, machine, &record)
     }
 
     async fn keep_note(&self, machine: &Machine, note: &str) -> Result<()> {

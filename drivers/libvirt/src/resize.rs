@@ -1,6 +1,6 @@
 //! Another size for a machine that there is.
 
-use berth_driver_api::{Error, Machine, Progress, Resource, Result, State, size};
+use berth_driver_api::{Error, Machine, Progress, Resource, Result, Size, State, size};
 use virt::domain::Domain;
 use virt::sys;
 
@@ -84,4 +84,23 @@ fn plug(domain: &Domain, machine: &Machine, record: &Record) -> Result<bool> {
     blocking(|| domain.attach_device_flags(&module, sys::VIR_DOMAIN_AFFECT_LIVE))
         .map(|_| true)
         .map_err(failed("plugging in memory"))
+}
+
+/// What libvirt says of the domain, running or defined.
+pub(crate) fn size(hypervisor: &Hypervisor, machine: &Machine, record: &Record) -> Result<Size> {
+    let what = "asking for the machine's size";
+    let domain = hypervisor.existing(machine)?;
+    let about = blocking(|| domain.get_info()).map_err(failed(what))?;
+    let disk = match hypervisor.kind() {
+        Kind::Qemu if state::of(&domain)?.is_up() => {
+            let about = blocking(|| domain.get_block_info(DISK, 0));
+            about.map_err(failed(what))?.capacity
+        }
+        _ => Storage::open(hypervisor, &record.pool)?.disk_size(machine)?,
+    };
+    Ok(Size {
+        cpus: about.nr_virt_cpu,
+        memory: about.max_mem << 10,
+        disk,
+    })
 }

@@ -51,7 +51,7 @@ use berth_driver_api::record::KeptRecord;
 use berth_driver_api::thaw::Words;
 use berth_driver_api::{
     Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Resource, Rest, Result,
-    Silent, Snapshot, State, files, process,
+    Silent, Size, Snapshot, State, files, process,
 };
 use tokio::sync::Semaphore;
 
@@ -321,6 +321,10 @@ impl Driver for Qemu {
 
     async fn resize(&self, machine: &Machine, _progress: &dyn Progress) -> Result<Vec<Resource>> {
         resize::resize(machine).await
+    }
+
+    async fn size(&self, machine: &Machine) -> Result<Size> {
+        resize::size(machine).await
     }
 
     async fn freeze_key(&self, machine: &Machine) -> Result<BTreeMap<String, String>> {

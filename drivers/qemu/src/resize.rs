@@ -1,9 +1,10 @@
 //! Another size for a machine that there is.
 
 use berth_driver_api::running::Running;
-use berth_driver_api::{Error, Machine, Resource, Result, State, process, size};
+use berth_driver_api::{Error, Machine, Resource, Result, Size, State, process, size};
 use qapi::qmp;
 
+use crate::lines::CallError;
 use crate::names::{DISK, PID_FILE};
 use crate::{disk, memory, monitor};
 
@@ -25,6 +26,28 @@ pub(crate) async fn resize(machine: &Machine) -> Result<Vec<Resource>> {
     Ok(match runs {
         true => vec![Resource::Cpus, Resource::Memory],
         false => Vec::new(),
+    })
+}
+
+/// What its QEMU has, or would be started with.
+pub(crate) async fn size(machine: &Machine) -> Result<Size> {
+    let disk = disk::size(machine).await?;
+    let spec = &machine.spec;
+    if Running::of(&machine.file(PID_FILE))?.is_none() {
+        return Ok(Size {
+            cpus: spec.cpus,
+            memory: spec.memory,
+            disk,
+        });
+    }
+    let failed = |error: CallError| Error::failed("asking QEMU for the machine's size", error);
+    let mut monitor = monitor::connect(machine).await?;
+    let cpus = monitor.call(qmp::query_cpus_fast {}).await;
+    let memory = monitor.call(qmp::query_memory_size_summary {}).await;
+    Ok(Size {
+        cpus: u32::try_from(cpus.map_err(failed)?.len()).unwrap_or(u32::MAX),
+        memory: memory.map_err(failed)?.base_memory,
+        disk,
     })
 }
 

@@ -40,7 +40,7 @@ use async_trait::async_trait;
 use berth_driver_api::ports::Ports;
 use berth_driver_api::record::KeptRecord;
 use berth_driver_api::{
-    Address, Credential, Driver, Info, Machine, Probe, Progress, Resource, Result, State,
+    Address, Credential, Driver, Info, Machine, Probe, Progress, Resource, Result, Size, State,
     credentials, files,
 };
 
@@ -183,6 +183,10 @@ impl Driver for Uml {
 
     async fn resize(&self, machine: &Machine, _progress: &dyn Progress) -> Result<Vec<Resource>> {
         resize::resize(machine).await
+    }
+
+    async fn size(&self, machine: &Machine) -> Result<Size> {
+        resize::size(machine)
     }
 
     fn console(&self, machine: &Machine) -> Option<PathBuf> {

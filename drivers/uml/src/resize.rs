@@ -2,7 +2,7 @@
 
 use berth_driver_api::record::KeptRecord;
 use berth_driver_api::running::Running;
-use berth_driver_api::{Error, Machine, Resource, Result, State, size};
+use berth_driver_api::{Error, Machine, Resource, Result, Size, State, size};
 
 use crate::disk::Disk;
 use crate::names::PID_FILE;
@@ -37,4 +37,29 @@ pub(crate) async fn resize(machine: &Machine) -> Result<Vec<Resource>> {
         true => vec![Resource::Cpus, Resource::Memory, Resource::Disk],
         false => Vec::new(),
     })
+}
+
+/// What its kernel was told, or would be.
+pub(crate) fn size(machine: &Machine) -> Result<Size> {
+    let spec = &machine.spec;
+    let told = match Running::of(&machine.file(PID_FILE))? {
+        Some(running) => {
+            let file = format!("/proc/{}/cmdline", running.pid());
+            let arguments = std::fs::read(&file).map_err(Error::io(&file))?;
+            arguments.split(|byte| *byte == 0).find_map(memory_of)
+        }
+        None => None,
+    };
+    Ok(Size {
+        cpus: spec.cpus,
+        memory: told.unwrap_or(spec.memory),
+        disk: Record::existing(machine)?.disk.size(machine)?,
+    })
+}
+
+/// `mem=1024M`, as the command line has it.
+fn memory_of(argument: &[u8]) -> Option<u64> {
+    let mebibytes = std::str::from_utf8(argument).ok()?.strip_prefix("mem=")?;
+    let mebibytes: u64 = mebibytes.strip_suffix('M')?.parse().ok()?;
+    mebibytes.checked_mul(1 << 20)
 }

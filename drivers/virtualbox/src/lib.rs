@@ -34,8 +34,8 @@ use async_trait::async_trait;
 use berth_driver_api::ports::Ports;
 use berth_driver_api::record::KeptRecord;
 use berth_driver_api::{
-    Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Resource, Result, Snapshot,
-    State, files,
+    Address, Credential, Driver, Error, Info, Machine, Probe, Progress, Resource, Result, Size,
+    Snapshot, State, files,
 };
 
 use record::Record;
@@ -201,6 +201,10 @@ impl Driver for VirtualBox {
 
     async fn resize(&self, machine: &Machine, _progress: &dyn Progress) -> Result<Vec<Resource>> {
         resize::resize(&VBoxManage::find().await?, machine).await
+    }
+
+    async fn size(&self, machine: &Machine) -> Result<Size> {
+        resize::size(&VBoxManage::find().await?, machine).await
     }
 
     fn console(&self, machine: &Machine) -> Option<PathBuf> {

@@ -1,6 +1,6 @@
 //! Another size for a machine that there is.
 
-use berth_driver_api::{Error, Machine, Resource, Result, State, size};
+use berth_driver_api::{Error, Machine, Resource, Result, Size, State, size};
 
 use crate::media::DISK;
 use crate::vboxmanage::VBoxManage;
@@ -25,4 +25,18 @@ pub(crate) async fn resize(tool: &VBoxManage, machine: &Machine) -> Result<Vec<R
     tool.run(&arguments::size(machine.id, &machine.spec))
         .await?;
     Ok(Vec::new())
+}
+
+/// What VirtualBox says of the VM.
+pub(crate) async fn size(tool: &VBoxManage, machine: &Machine) -> Result<Size> {
+    let shown = state::existing(tool, machine).await?;
+    let number = |name: &str| -> Result<u32> {
+        let told = shown.get(name).and_then(|told| told.parse().ok());
+        told.ok_or_else(|| Error::failed("asking for the machine's size", format!("no {name}")))
+    };
+    Ok(Size {
+        cpus: number("cpus")?,
+        memory: u64::from(number("memory")?) << 20,
+        disk: vdi::size(&machine.file(DISK))?,
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use berth_driver_api::State;
+use berth_driver_api::{Size, State};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -95,6 +95,7 @@ pub(super) fn compare(
         );
     }
     of_making(&mut found, wish, record, driver);
+    of_size(&mut found, wish, record, seen, driver);
     let protect = record.member.as_ref().is_some_and(|member| member.protect);
     found.add(
         Part::Protect,
@@ -158,7 +159,6 @@ fn of_making(found: &mut Found, wish: &Wish, record: &Record, driver: &DriverFac
         record.driver.clone(),
         wish.driver.clone(),
     );
-    let made = record.image.is_some();
     let asked = record
         .member
         .as_ref()
@@ -175,30 +175,6 @@ fn of_making(found: &mut Found, wish: &Wish, record: &Record, driver: &DriverFac
             Some(wanted.clone()),
         );
     }
-    // An adopted host is as large as it is.
-    if made {
-        let size = if driver.resizes {
-            Part::Resize
-        } else {
-            Part::Size
-        };
-        found.wished(
-            size,
-            "cpus",
-            record.cpus.to_string(),
-            wish.cpus.map(|cpus| cpus.to_string()),
-        );
-        for (what, is, wanted) in [
-            ("memory", record.memory, wish.memory),
-            ("disk", record.disk, wish.disk),
-        ] {
-            if let Some(wanted) = wanted.filter(|wanted| *wanted != is) {
-                let shrinks = what == "disk" && wanted < is;
-                let part = if shrinks { Part::Size } else { size };
-                found.note(part, what, Some(show_size(is)), Some(show_size(wanted)));
-            }
-        }
-    }
     for (key, wanted) in &wish.options {
         let is = record.options.get(key).or_else(|| driver.defaults.get(key));
         found.add(
@@ -207,6 +183,48 @@ fn of_making(found: &mut Found, wish: &Wish, record: &Record, driver: &DriverFac
             is.cloned(),
             Some(wanted.clone()),
         );
+    }
+}
+
+/// By the machine's own size where that is told, and by its record else. An adopted host is as large as it is.
+fn of_size(found: &mut Found, wish: &Wish, record: &Record, seen: &Seen, driver: &DriverFacts) {
+    if record.image.is_none() {
+        return;
+    }
+    let part = if driver.resizes {
+        Part::Resize
+    } else {
+        Part::Size
+    };
+    let told = Size {
+        cpus: record.cpus,
+        memory: record.memory,
+        disk: record.disk,
+    };
+    let is = seen.size.unwrap_or(told);
+    // What it is now, and what it would be started with: either counts.
+    let differing = |is: u64, told: u64, wanted: Option<u64>| {
+        let wanted = wanted?;
+        let other = [is, told].into_iter().find(|size| *size != wanted)?;
+        Some((other, wanted))
+    };
+    let (cpus, wanted) = (u64::from(is.cpus), wish.cpus.map(u64::from));
+    if let Some((is, wanted)) = differing(cpus, told.cpus.into(), wanted) {
+        let (is, wanted) = (is.to_string(), wanted.to_string());
+        found.note(part, "cpus", Some(is), Some(wanted));
+    }
+    // Hypervisors count whole mebibytes.
+    let whole = |bytes: u64| bytes >> 20 << 20;
+    let wanted = wish.memory.map(whole);
+    if let Some((is, wanted)) = differing(whole(is.memory), whole(told.memory), wanted) {
+        let (is, wanted) = (show_size(is), show_size(wanted));
+        found.note(part, "memory", Some(is), Some(wanted));
+    }
+    // One that somebody grew behind berth's back is no reason to lose what is on it.
+    let disk = is.disk.min(told.disk);
+    if let Some(wanted) = wish.disk.filter(|wanted| *wanted != disk) {
+        let part = if wanted < disk { Part::Size } else { part };
+        found.note(part, "disk", Some(show_size(disk)), Some(show_size(wanted)));
     }
 }
 

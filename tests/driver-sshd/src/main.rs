@@ -14,7 +14,8 @@ use async_trait::async_trait;
 use berth_driver_api::ports::Ports;
 use berth_driver_api::{
     Address, Capabilities, Credential, Driver, Error, Execution, Finding, Info, Machine, Needs,
-    OptionKind, OptionSpec, Probe, Progress, Resource, Result, State, check_options, process, size,
+    OptionKind, OptionSpec, Probe, Progress, Resource, Result, Size, Spec, State, check_options,
+    process, size,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -67,6 +68,24 @@ impl Sshd {
     fn flag(machine: &Machine, name: &str) -> bool {
         machine.spec.option(name, "false") == "true"
     }
+}
+
+fn size_of(spec: &Spec) -> Size {
+    Size {
+        cpus: spec.cpus,
+        memory: spec.memory,
+        disk: spec.disk,
+    }
+}
+
+fn told(machine: &Machine, name: &str) -> Option<Size> {
+    let text = fs::read(machine.file(name)).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+fn tell(machine: &Machine, name: &str, size: &Size) -> Result<()> {
+    let text = serde_json::to_vec(size).map_err(|error| Error::failed("the size", error))?;
+    write(&machine.file(name), &text)
 }
 
 #[async_trait]
@@ -144,6 +163,8 @@ impl Driver for Sshd {
             return Ok(());
         }
         progress.phase("Starting sshd");
+        let size = told(machine, "size").unwrap_or_else(|| size_of(&machine.spec));
+        tell(machine, "runs", &size)?;
         fs::create_dir_all("/run/sshd").map_err(Error::io("/run/sshd"))?;
         let log_path = machine.file("console.log");
         let log = OpenOptions::new()
@@ -199,24 +220,23 @@ impl Driver for Sshd {
         self.kill(machine).await
     }
 
-    /// Processes have no sizes: what a start would be told is all that there is.
+    /// Processes have no sizes: what a start was told is all that there is.
     async fn resize(&self, machine: &Machine, _progress: &dyn Progress) -> Result<Vec<Resource>> {
-        let file = machine.file("size");
-        let told = fs::read_to_string(&file).unwrap_or_default();
-        let before = told
-            .split_once("disk ")
-            .and_then(|(_, disk)| disk.parse().ok());
         let spec = &machine.spec;
-        size::grows(before.unwrap_or(spec.disk), spec.disk)?;
-        let size = format!(
-            "cpus {} memory {} disk {}",
-            spec.cpus, spec.memory, spec.disk
-        );
-        write(&file, size.as_bytes())?;
+        if let Some(before) = told(machine, "size") {
+            size::grows(before.disk, spec.disk)?;
+        }
+        tell(machine, "size", &size_of(spec))?;
         Ok(match running(machine) {
             Some(_) => vec![Resource::Cpus, Resource::Memory, Resource::Disk],
             None => Vec::new(),
         })
+    }
+
+    async fn size(&self, machine: &Machine) -> Result<Size> {
+        let runs = running(machine).and_then(|_| told(machine, "runs"));
+        let size = runs.or_else(|| told(machine, "size"));
+        Ok(size.unwrap_or_else(|| size_of(&machine.spec)))
     }
 
     async fn kill(&self, machine: &Machine) -> Result<()> {

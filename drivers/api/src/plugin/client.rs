@@ -22,7 +22,7 @@ use super::message::{
 use crate::process::last_lines;
 use crate::{
     Access, Address, Credential, Driver, Error, Found, Info, Machine, Probe, Progress, Resource,
-    Result, Snapshot, State,
+    Result, Size, Snapshot, State,
 };
 
 /// A program that says nothing at first is no driver: nobody is kept waiting for it.
@@ -446,6 +446,10 @@ impl Driver for Plugin {
 
     async fn resize(&self, machine: &Machine, progress: &dyn Progress) -> Result<Vec<Resource>> {
         self.about("resize", machine, SLOW, Some(progress)).await
+    }
+
+    async fn size(&self, machine: &Machine) -> Result<Size> {
+        self.about("size", machine, QUICK, None).await
     }
 
     async fn keep_note(&self, machine: &Machine, note: &str) -> Result<()> {

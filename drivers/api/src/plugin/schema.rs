@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::message::{
     Cancel, Hello, MAX_MESSAGE, Message, PROTOCOL, Params, Search, Step, Welcome,
 };
-use crate::{Access, Address, Found, Probe, Resource, Snapshot, State};
+use crate::{Access, Address, Found, Probe, Resource, Size, Snapshot, State};
 
 /// The schema of one line that berth or a plugin writes. What a call's `params` and an answer's `result` are depends on
 /// the method: `methods` refers to each, and `notifications` to the parameters of what is only told.
@@ -22,6 +22,7 @@ pub fn schema() -> Value {
     let access = of::<Option<Access>>(&mut types);
     let why = of::<Option<String>>(&mut types);
     let snapshots = of::<Vec<Snapshot>>(&mut types);
+    let size = of::<Size>(&mut types);
     let waits = of::<Vec<Resource>>(&mut types);
     let search = of::<Search>(&mut types);
     let found = of::<Vec<Found>>(&mut types);
@@ -34,6 +35,7 @@ pub fn schema() -> Value {
         "wait_stopped": {"params": params, "result": why},
         "snapshots": {"params": params, "result": snapshots},
         "resize": {"params": params, "result": waits},
+        "size": {"params": params, "result": size},
         "found": {"params": search, "result": found},
     });
     for method in [

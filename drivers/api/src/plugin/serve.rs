@@ -162,6 +162,7 @@ async fn answer(
             write(copied.await?)
         }
         "resize" => write(driver.resize(machine, progress).await?),
+        "size" => write(driver.size(machine).await?),
         "keep_note" => {
             let note = note.ok_or_else(|| lacks("note"))?;
             write(driver.keep_note(machine, &note).await?)

@@ -50,21 +50,34 @@ impl Storage<'_> {
     /// # Errors
     /// If there is none, it would shrink, or the hypervisor refuses.
     pub(crate) async fn grow(&self, machine: &Machine) -> Result<()> {
-        let what = "growing the disk";
-        let name = volume::overlay(machine);
-        let disk =
-            blocking(|| self.find(&name))?.ok_or_else(|| Error::Missing(machine.name.clone()))?;
-        let about = blocking(|| disk.get_info()).map_err(failed(what))?;
-        if !size::grows(about.capacity, machine.spec.disk)? {
+        if !size::grows(self.disk_size(machine)?, machine.spec.disk)? {
             return Ok(());
         }
         match self.hypervisor.kind() {
-            Kind::Qemu => blocking(|| disk.resize(machine.spec.disk, 0))
-                .map(drop)
-                .map_err(failed(what)),
+            Kind::Qemu => {
+                let disk = self.disk_of(machine)?;
+                blocking(|| disk.resize(machine.spec.disk, 0))
+                    .map(drop)
+                    .map_err(failed("growing the disk"))
+            }
             // libvirt's driver for tests cannot, and what is in its disks is nothing: another one is made.
-            Kind::Test => self.delete(&name).await,
+            Kind::Test => self.delete(&volume::overlay(machine)).await,
         }
+    }
+
+    /// The size of the machine's disk, in bytes.
+    ///
+    /// # Errors
+    /// If there is none, or the hypervisor does not tell.
+    pub(crate) fn disk_size(&self, machine: &Machine) -> Result<u64> {
+        let disk = self.disk_of(machine)?;
+        let about = blocking(|| disk.get_info()).map_err(failed("asking for the disk's size"))?;
+        Ok(about.capacity)
+    }
+
+    fn disk_of(&self, machine: &Machine) -> Result<StorageVol> {
+        blocking(|| self.find(&volume::overlay(machine)))?
+            .ok_or_else(|| Error::Missing(machine.name.clone()))
     }
 
     /// Makes the machine's disk, anew if it has one, of what `source` has now, whose domain is `original`. The two stand

@@ -127,10 +127,10 @@ fn what_is_settled_when_a_machine_is_made_replaces_it() {
         [
             "!driver: uml -> qemu",
             "!image: debian-13-docker -> debian-12",
+            "!option network: user -> shared:x",
             "!cpus: 2 -> 4",
             "!memory: 1 GiB -> 2 GiB",
             "!disk: 16 GiB -> 32 GiB",
-            "!option network: user -> shared:x",
         ]
     );
     let gone = Seen {
