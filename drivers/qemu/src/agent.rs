@@ -12,7 +12,8 @@ use qapi::qga;
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 
-use crate::lines::{CallError, Lines, within};
+use crate::lines::{CallError, Lines, Stream, within};
+use crate::pipes::Pipes;
 
 /// Far more than the calls made here are answered with.
 const LONGEST_LINE: usize = 256 << 10;
@@ -28,14 +29,20 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Connects, and makes sure that an agent answers: nothing but the mark is sent to a guest whose agent may
-    /// only start later and then obey an old command.
-    pub(crate) async fn connect(socket: &Path, deadline: Duration) -> Result<Self, CallError> {
-        let stream = UnixStream::connect(socket).await?;
-        Self::over(stream, deadline).await
+    /// Connects in its turn, and makes sure that an agent answers: nothing but the mark is sent to a guest whose agent
+    /// may only start later and then obey an old command.
+    pub(crate) async fn connect(path: &Path, deadline: Duration) -> Result<Self, CallError> {
+        let connect = async {
+            let stream = match Pipes::open(path).await? {
+                Some(pipes) => Stream::Pipes(pipes),
+                None => UnixStream::connect(path).await?.into(),
+            };
+            Self::over(stream, deadline).await
+        };
+        within(deadline, "the guest agent", connect).await
     }
 
-    async fn over(stream: UnixStream, deadline: Duration) -> Result<Self, CallError> {
+    async fn over(stream: impl Into<Stream>, deadline: Duration) -> Result<Self, CallError> {
         let mut agent = Agent {
             lines: Lines::new(stream, LONGEST_LINE),
             deadline,

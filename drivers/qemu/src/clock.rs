@@ -8,7 +8,7 @@ use qapi::qga;
 use crate::agent::Agent;
 use crate::lines::CallError;
 use crate::monitor;
-use crate::names::{AGENT_PORT, AGENT_SOCKET, QMP_SOCKET};
+use crate::names::{AGENT_PIPES, AGENT_PORT, QMP_SOCKET};
 use crate::qmp::Monitor;
 
 /// How long the guest agent has to answer; under emulation it runs through code that has to be translated first.
@@ -38,7 +38,7 @@ async fn try_set(machine: &Machine) -> Result<i64, CallError> {
     }
     // Others may ask for the machine's state meanwhile.
     drop(monitor);
-    let mut agent = Agent::connect(&machine.socket(AGENT_SOCKET), DEADLINE).await?;
+    let mut agent = Agent::connect(&machine.socket(AGENT_PIPES), DEADLINE).await?;
     let time = Some(now());
     match agent.call(qga::guest_set_time { time }).await {
         // It sets the clock first and then fails to set the hardware's, for which it needs a program. What counts is

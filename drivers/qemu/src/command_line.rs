@@ -20,8 +20,6 @@ pub(crate) mod fds {
     pub(crate) const QMP: i32 = 10;
     /// Listening socket of the monitor that events are watched on.
     pub(crate) const WATCH: i32 = 11;
-    /// Listening socket of the guest agent.
-    pub(crate) const AGENT: i32 = 12;
     /// Connected socket of the network helper.
     pub(crate) const NETWORK: i32 = 13;
     /// Listening socket of the program that waits in a frozen guest.
@@ -104,6 +102,8 @@ pub(crate) struct CommandLine<'a> {
     pub(crate) credentials: &'a [(String, PathBuf)],
     pub(crate) console: &'a Path,
     pub(crate) ready: &'a Path,
+    /// Where the guest agent's pipes are, without their endings.
+    pub(crate) agent: &'a Path,
     /// Whether it has the port for streams: what an older berth has frozen goes on without.
     pub(crate) channel: bool,
     /// Whether it has a high precision event timer (x86): what an older berth has frozen goes on with it.

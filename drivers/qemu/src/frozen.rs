@@ -22,7 +22,7 @@ use crate::boot::BootKind;
 use crate::command_line::memory_in_kib;
 use crate::launch::{self, Begin, start_with};
 use crate::lines::{CallError, within};
-use crate::names::{AGENT_SOCKET, DEVICES, PID_FILE, SHARED_MEMORY};
+use crate::names::{AGENT_PIPES, DEVICES, PID_FILE, SHARED_MEMORY};
 use crate::options::Network;
 use crate::qmp::Monitor;
 use crate::record::Record;
@@ -177,7 +177,7 @@ fn seal(path: &Path) -> Result<()> {
 }
 
 async fn agent(machine: &Machine) -> Result<Agent> {
-    let agent = Agent::connect(&machine.socket(AGENT_SOCKET), AGENT).await;
+    let agent = Agent::connect(&machine.socket(AGENT_PIPES), AGENT).await;
     agent.map_err(|error| Error::failed("reaching the guest agent", error))
 }
 

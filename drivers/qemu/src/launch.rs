@@ -20,13 +20,13 @@ use crate::credentials::carrier;
 use crate::hardware::Hardware;
 use crate::lines::CallError;
 use crate::names::{
-    AGENT_SOCKET, CHANNEL_SOCKET, CONSOLE, LOG, OLD_CONSOLE, PID_FILE, QMP_SOCKET, READY,
+    AGENT_PIPES, CHANNEL_SOCKET, CONSOLE, LOG, OLD_CONSOLE, PID_FILE, QMP_SOCKET, READY,
     RENEW_SOCKET, WATCH_SOCKET,
 };
 use crate::options::Network;
 use crate::qmp::Monitor;
 use crate::record::Record;
-use crate::{disk, firmware, network, shares};
+use crate::{disk, firmware, network, pipes, shares};
 
 /// A console log that is longer than this when the machine starts is put aside.
 const LONG_CONSOLE: u64 = 16 << 20;
@@ -164,7 +164,6 @@ async fn launch(
     for (name, fd) in [
         (QMP_SOCKET, fds::QMP),
         (WATCH_SOCKET, fds::WATCH),
-        (AGENT_SOCKET, fds::AGENT),
         (RENEW_SOCKET, fds::RENEW),
         (CHANNEL_SOCKET, fds::CHANNEL),
     ] {
@@ -175,6 +174,7 @@ async fn launch(
         }
         handed_over.push(network::mapping(listen(&machine.socket(name))?, fd));
     }
+    pipes::make(&machine.socket(AGENT_PIPES))?;
     if record.network == Network::Passt && !matches!(begin, Begin::Template { .. }) {
         let helper = network::passt(record.port.unwrap_or_default()).await;
         let socket = helper.map_err(|error| match port_is_taken(&error.to_string()) {
@@ -282,6 +282,7 @@ fn arguments(
         credentials: &credentials::list(machine)?,
         console: &machine.file(CONSOLE),
         ready: &machine.file(READY),
+        agent: &machine.socket(AGENT_PIPES),
         channel: begin.has_channel(),
         hpet: begin.has_hpet(),
         boots: matches!(begin, Begin::Boot | Begin::Template { .. }),

@@ -30,6 +30,7 @@ mod monitor;
 mod names;
 mod network;
 mod options;
+mod pipes;
 mod power;
 mod qmp;
 mod ready;
@@ -177,13 +178,13 @@ fn remove_traces(machine: &Machine) -> Result<()> {
     for socket in [
         names::QMP_SOCKET,
         names::WATCH_SOCKET,
-        names::AGENT_SOCKET,
         names::RENEW_SOCKET,
         names::CHANNEL_SOCKET,
         names::MIGRATION_SOCKET,
     ] {
         files::remove(&machine.socket(socket))?;
     }
+    pipes::remove(&machine.socket(names::AGENT_PIPES))?;
     berth_driver_api::credentials::remove(machine)?;
     let named = [
         names::PID_FILE,

@@ -1,10 +1,12 @@
-//! Lines over a unix socket: the ground that QMP and the guest agent's protocol share.
+//! Lines over a unix socket or a pair of pipes: the ground that QMP and the guest agent's protocol share.
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::UnixStream;
+
+use crate::pipes::Pipes;
 
 /// Why a call over a socket brought no answer.
 #[derive(Debug, thiserror::Error)]
@@ -56,10 +58,53 @@ pub(crate) async fn within<T>(
         .unwrap_or(Err(CallError::Timeout { command, after }))
 }
 
-/// A socket that is read line by line. What was received or is still to be sent lives here and not in a future:
+/// What lines come and go by.
+pub(crate) enum Stream {
+    Socket(UnixStream),
+    Pipes(Pipes),
+}
+
+impl From<UnixStream> for Stream {
+    fn from(socket: UnixStream) -> Self {
+        Stream::Socket(socket)
+    }
+}
+
+impl Stream {
+    /// Returns when there is something to read or, if `sending`, when something can be written.
+    async fn ready(&self, sending: bool) -> io::Result<()> {
+        match self {
+            Stream::Socket(socket) if sending => socket
+                .ready(Interest::READABLE | Interest::WRITABLE)
+                .await
+                .map(drop),
+            Stream::Socket(socket) => socket.readable().await,
+            Stream::Pipes(pipes) => tokio::select! {
+                ready = pipes.from.readable() => ready,
+                ready = pipes.to.writable(), if sending => ready,
+            },
+        }
+    }
+
+    fn try_read(&self, chunk: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Socket(socket) => socket.try_read(chunk),
+            Stream::Pipes(pipes) => pipes.from.try_read(chunk),
+        }
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Socket(socket) => socket.try_write(bytes),
+            Stream::Pipes(pipes) => pipes.to.try_write(bytes),
+        }
+    }
+}
+
+/// A stream that is read line by line. What was received or is still to be sent lives here and not in a future:
 /// dropping one in the middle of a line loses nothing and garbles nothing.
 pub(crate) struct Lines {
-    stream: UnixStream,
+    stream: Stream,
     limit: usize,
     incoming: Vec<u8>,
     searched: usize,
@@ -68,9 +113,9 @@ pub(crate) struct Lines {
 
 impl Lines {
     /// A line longer than `limit` is an error: what a guest sends is not to be trusted.
-    pub(crate) fn new(stream: UnixStream, limit: usize) -> Self {
+    pub(crate) fn new(stream: impl Into<Stream>, limit: usize) -> Self {
         Lines {
-            stream,
+            stream: stream.into(),
             limit,
             incoming: Vec::new(),
             searched: 0,
@@ -102,18 +147,9 @@ impl Lines {
                     self.limit
                 )));
             }
-            let interest = if self.outgoing.is_empty() {
-                Interest::READABLE
-            } else {
-                Interest::READABLE | Interest::WRITABLE
-            };
-            let ready = self.stream.ready(interest).await?;
-            if ready.is_writable() {
-                self.send()?;
-            }
-            if ready.is_readable() {
-                self.receive()?;
-            }
+            self.stream.ready(!self.outgoing.is_empty()).await?;
+            self.send()?;
+            self.receive()?;
         }
     }
 

@@ -24,10 +24,12 @@ pub(crate) fn port_device(port: &str) -> String {
 /// Names in the machine's socket folder.
 pub(crate) const QMP_SOCKET: &str = "qmp";
 pub(crate) const WATCH_SOCKET: &str = "watch";
-pub(crate) const AGENT_SOCKET: &str = "agent";
 pub(crate) const RENEW_SOCKET: &str = "renew";
 pub(crate) const CHANNEL_SOCKET: &str = "channel";
 pub(crate) const MIGRATION_SOCKET: &str = "migrate";
+
+/// What the guest agent's pipes there begin with.
+pub(crate) const AGENT_PIPES: &str = "agent";
 
 /// The machine's disk, as its QEMU knows it.
 pub(crate) const DISK: &str = "disk0";

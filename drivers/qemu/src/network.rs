@@ -12,7 +12,7 @@ use qapi::qga;
 
 use crate::agent::Agent;
 use crate::lines::CallError;
-use crate::names::AGENT_SOCKET;
+use crate::names::AGENT_PIPES;
 
 /// Where passt finds its end of the connection.
 const PASST_FD: i32 = 10;
@@ -55,7 +55,7 @@ pub(crate) async fn bridged_address(machine: &Machine) -> Result<Ipv4Addr> {
             format!("only its guest agent knows it: {error}"),
         )
     };
-    let socket = machine.socket(AGENT_SOCKET);
+    let socket = machine.socket(AGENT_PIPES);
     let mut agent = Agent::connect(&socket, Duration::from_secs(5))
         .await
         .map_err(|error| unknown(&error))?;

@@ -11,7 +11,7 @@ use crate::agent::Agent;
 use crate::launch::{self, Begin};
 use crate::lines::CallError;
 use crate::memory::{self, Frozen};
-use crate::names::{AGENT_PORT, AGENT_SOCKET, LOG, PID_FILE, QMP_SOCKET, WATCH_SOCKET};
+use crate::names::{AGENT_PIPES, AGENT_PORT, LOG, PID_FILE, QMP_SOCKET, WATCH_SOCKET};
 use crate::qmp::{Event, Monitor};
 use crate::{clock, monitor, state, suspend};
 
@@ -104,7 +104,7 @@ async fn ask_to_shut_down(machine: &Machine) -> Result<(), CallError> {
 }
 
 async fn agent_shutdown(machine: &Machine) -> Result<(), CallError> {
-    let mut agent = Agent::connect(&machine.socket(AGENT_SOCKET), AGENT).await?;
+    let mut agent = Agent::connect(&machine.socket(AGENT_PIPES), AGENT).await?;
     agent.shut_down().await
 }
 

@@ -45,6 +45,9 @@ sub join_network {
     my ($card, $own) = @_;
     socket(my $socket, 2, 2, 0) or die "socket: $!\n";
     request($socket, "SIOCSIFHWADDR", 0x8924, pack("a16 S a6 x16", $card, 1, pack("H*", $own->{mac} =~ tr/://dr)));
+    my $file = "/run/systemd/network/70-berth-clone.network";
+    # There since before the freeze, to keep systemd-networkd off the card.
+    unlink $file;
     return unless $own->{address};
     request($socket, "SIOCSIFFLAGS", 0x8914, pack("a16 s x22", $card, 0x1003));
     request($socket, "SIOCSIFADDR", 0x8916, pack("a16 a16 x8", $card, inet($own->{address})));
@@ -55,9 +58,8 @@ sub join_network {
     ioctl($socket, 0x890b, $route) or $!{EEXIST} or die "SIOCADDRT: $!\n";
     keep("/run/berth/resolv.conf", "nameserver $own->{dns}\n", 0644);
     # Until the next boot: then it asks for its address like any other machine.
-    mkdir "/run/systemd/network";
     keep(
-        "/run/systemd/network/70-berth-clone.network",
+        $file,
         "[Match]\nName=$card\n[Network]\nAddress=$own->{address}/$own->{prefix}\nGateway=$own->{gateway}\n"
             . "DNS=$own->{dns}\nLinkLocalAddressing=ipv6\n",
         0644
@@ -150,5 +152,7 @@ syscall($sync);
 while (sysread($host, $said, 4096)) { }
 # Whoever made the machine did it to use it at once, or is about to make more of them.
 sleep 10;
-# They keep a name, or an address, of the one that was frozen. The journal lies in a folder of the machine's id.
-exec "systemctl", "--no-block", "restart", "systemd-networkd.service", "berth-resolv.path", "systemd-journald.service";
+# The journal lies in a folder of the machine's id. The path sees changes only from its start on.
+system("systemctl", "--no-block", "restart", "berth-resolv.path", "systemd-journald.service");
+# It has waited with the card left alone; to start it anew would cost several times as much.
+exec "systemctl", "--no-block", "reload", "systemd-networkd.service";

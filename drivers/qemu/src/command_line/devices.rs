@@ -142,7 +142,12 @@ impl CommandLine<'_> {
             );
         }
         args.device(Values::of("virtio-serial-pci").set("id", "serial0"), 5);
-        args.add("-chardev", listening(names::AGENT_PORT, fds::AGENT));
+        args.add(
+            "-chardev",
+            Values::of("pipe")
+                .set("id", names::AGENT_PORT)
+                .set("path", text(self.agent)?),
+        );
         args.add("-chardev", listening("renew", fds::RENEW));
         // Without `append` the file is emptied when QEMU starts.
         let ready = Values::of("file")

@@ -22,6 +22,7 @@ fn machine<'a>(boot: Boot<'a>, credentials: &'a [(String, PathBuf)]) -> CommandL
         credentials,
         console: Path::new("/m/console.log"),
         ready: Path::new("/m/ready"),
+        agent: Path::new("/s/agent"),
         channel: true,
         hpet: false,
         boots: true,
@@ -84,7 +85,7 @@ file.driver=file,file.filename=/m/a,,b/disk.qcow2,file.discard=unmap,file.aio=th
 -device virtio-rng-pci,id=rng0,rng=random0,bus=pcie.0,addr=0x4
 -device vmgenid,id=vmgenid0,guid=auto
 -device virtio-serial-pci,id=serial0,bus=pcie.0,addr=0x5
--chardev socket,id=agent,fd=12,server=on,wait=off
+-chardev pipe,id=agent,path=/s/agent
 -chardev socket,id=renew,fd=14,server=on,wait=off
 -chardev file,id=ready,path=/m/ready
 -chardev socket,id=channel,fd=15,server=on,wait=off
