@@ -13,10 +13,10 @@ use crate::store::Watch;
 /// Sends the machine anew when it was taken; returns never.
 pub async fn follow(berth: &Berth, renamed: &watch::Sender<Arc<Opened>>) {
     let folder = renamed.borrow().folder.clone();
-    let mut changes = Watch::new().ok();
     if !renamed.borrow().record.waits() {
         return std::future::pending().await;
     }
+    let mut changes = Watch::new().ok();
     if let Some(watch) = &mut changes
         && let Err(error) = watch.folder(folder.path())
     {

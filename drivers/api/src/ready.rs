@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use inotify::{EventStream, Inotify, WatchMask};
+use nix::errno::Errno;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -20,13 +21,17 @@ pub const SSH: &str = "ssh";
 /// The guest's container engine answers.
 pub const ENGINE: &str = "engine";
 
+/// So often somebody looks who cannot watch.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// What the guest writes is looked at up to here.
 const LONGEST: u64 = 64 << 10;
 
 /// The words that a guest has written so far, and a watch on their growing.
 pub struct Words {
     ready: PathBuf,
-    changes: EventStream<[u8; 1024]>,
+    /// None where the user has no instance of inotify left (inotify(7)): 128 are usual.
+    changes: Option<EventStream<[u8; 1024]>>,
 }
 
 impl Words {
@@ -35,7 +40,14 @@ impl Words {
     /// # Errors
     /// If a file is not there or cannot be watched.
     pub fn watch(ready: PathBuf, others: &[&Path]) -> Result<Words> {
-        let inotify = Inotify::init().map_err(Error::io(&ready))?;
+        let inotify = match Inotify::init() {
+            Ok(inotify) => inotify,
+            Err(error) if error.raw_os_error() == Some(Errno::EMFILE as i32) => {
+                let changes = None;
+                return Ok(Words { ready, changes });
+            }
+            Err(error) => return Err(Error::io(&ready)(error)),
+        };
         for file in others.iter().chain([&ready.as_path()]) {
             inotify
                 .watches()
@@ -45,6 +57,7 @@ impl Words {
         let changes = inotify
             .into_event_stream([0; 1024])
             .map_err(Error::io(&ready))?;
+        let changes = Some(changes);
         Ok(Words { ready, changes })
     }
 
@@ -76,7 +89,11 @@ impl Words {
     /// # Errors
     /// If the watch fails.
     pub async fn changed(&mut self) -> Result<()> {
-        match self.changes.next().await {
+        let Some(changes) = &mut self.changes else {
+            tokio::time::sleep(LOOK).await;
+            return Ok(());
+        };
+        match changes.next().await {
             Some(Ok(_)) => {}
             Some(Err(error)) => return Err(Error::io(&self.ready)(error)),
             None => tokio::time::sleep(Duration::from_secs(1)).await,
@@ -114,6 +131,23 @@ fn says(bytes: &[u8], word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_word_is_heard_by_who_has_no_instance_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let ready = folder.path().join("ready");
+        std::fs::write(&ready, "").unwrap();
+        let mut words = Words {
+            ready: ready.clone(),
+            changes: None,
+        };
+        let said = async {
+            tokio::time::sleep(LOOK).await;
+            std::fs::write(&ready, "ssh\n").unwrap();
+        };
+        let (heard, ()) = tokio::join!(words.hear(SSH), said);
+        heard.unwrap();
+    }
 
     #[test]
     fn only_whole_lines_count() {
