@@ -1,8 +1,15 @@
 //! VirtualBox machines, by a real VBoxManage 7.2: Debian's, in a folder of its own. This computer lacks its kernel module,
-//! so VirtualBox makes, keeps and removes VMs here and starts none; the disks that it would start from boot in QEMU.
+//! so VirtualBox makes, keeps and removes VMs here and starts none; the disks that it would start from boot in QEMU. On
+//! another computer, an emulated one, it runs them: see `running`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod computer;
+mod guest;
+mod running;
+mod user;
+
+#[path = "../vm/mod.rs"]
 mod vm;
 
 use std::fs;
