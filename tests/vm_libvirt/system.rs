@@ -107,6 +107,11 @@ fn a_machine_on_the_computers_nat_network() {
 
     run("$BERTH stop nat").deadline(BOOT).ok();
     run("$BERTH rm --yes nat").ok();
+    let check = "$BERTH driver check libvirt --memory 512M --image";
+    let kept = run(&format!("{check} {}", image("debian-13-docker")))
+        .deadline(BOOT * 4)
+        .ok();
+    println!("{}", kept.stdout);
     assert_eq!(run("virsh -q list --all --name").text(), "");
     assert_eq!(run("virsh -q vol-list default").text(), "");
     let left = run("find etc/qemu lib/qemu -name '*nat*'").text();
