@@ -48,6 +48,19 @@ pub fn ci() -> Result<()> {
     parts.end()
 }
 
+/// VM tests of more than five minutes, the longest first.
+const LONGEST: &[&str] = &[
+    "vm_virtualbox",
+    "vm_libvirt",
+    "vm_upgrade",
+    "vm_template",
+    "vm_main_job",
+    "vm_rollout",
+    "vm_swarm",
+    "vm_mending",
+    "vm_podman",
+];
+
 fn test(parts: &mut Parts, quick: bool) {
     let cache = Cache::from_environment();
     if !parts.part("build", || succeed(&mut cargo("build --workspace"))) {
@@ -61,6 +74,7 @@ fn test(parts: &mut Parts, quick: bool) {
         let one_by_one = Way {
             arguments: &[],
             at_once: 1,
+            first: &[],
         };
         suites::run("--workspace --lib --bins --tests", &one_by_one, |_| ())?;
         succeed(&mut cargo("test --workspace --doc"))
@@ -89,6 +103,7 @@ fn test(parts: &mut Parts, quick: bool) {
             let with_vms = Way {
                 arguments: &["--ignored", "--test-threads=1", "--show-output"],
                 at_once: VM_TESTS_AT_ONCE,
+                first: LONGEST,
             };
             suites::run("--test vm_*", &with_vms, |tests| {
                 cache.tell(tests);
