@@ -4,8 +4,8 @@
 //! Not everything of that emulation is right in QEMU 5.2 to 11.1, as was found by trial: page tables of five levels
 //! (`la57`) are taken for the guests' own, so that these make no step, and a guest of 64 bits that writes CR8 while an
 //! interrupt is pending ends QEMU. UEFI does that at each tick of its clock; a BIOS never does. And on two CPUs a guest
-//! got the registers of VirtualBox's kernel module for its own at some resumptions (one in a hundred), and was lost: one
-//! CPU it is, where that was never seen.
+//! was lost at one resumption of a hundred, with registers that looked like the host's: one CPU it is, where a hundred
+//! went well.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -82,7 +82,7 @@ pub fn credentials(value: &str) -> [Credential; 1] {
 }
 
 /// What this emulated computer needs: no UEFI, and the disks read and written by way of its own cache. Without that the
-/// VM's threads for input and output get stuck here: in the removal of a running machine's snapshot, and at its end.
+/// removal of a running machine's snapshot got stuck.
 pub fn as_emulated(machine: &Machine) {
     manage(&format!("modifyvm {} --firmware bios", machine.id));
     manage(&format!(

@@ -13,8 +13,8 @@ use crate::vboxmanage::VBoxManage;
 /// VirtualBox answers nobody about a VM that is being changed; it is not waited for longer than this.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long VirtualBox has to end a VM that is powered off.
-const OFF: Duration = Duration::from_secs(30);
+/// How long VirtualBox has to end a VM that is powered off: not less than what is done to it may take.
+const OFF: Duration = Duration::from_secs(120);
 
 /// How long VirtualBox has to begin or end what it does to a VM.
 const CHANGE: Duration = Duration::from_secs(60);
