@@ -145,6 +145,8 @@ fn build(host: &Host, folder: &Path) {
 }
 
 fn make_disk(host: &Host, folder: &Path, disk: &Path, size: &str) {
+    // Of a first try.
+    let _ = fs::remove_file(disk);
     host.run("mke2fs", "-q -t ext4 -E lazy_itable_init=1 -d")
         .args([folder.to_str().unwrap(), disk.to_str().unwrap(), size])
         .deadline(Duration::from_secs(300))

