@@ -171,7 +171,7 @@ fn resized(host: &Host) {
         resized.exits(4).says("stopped");
         assert_eq!(has(host), before);
     } else {
-        let waits = "vhas its new memory after `berth restart vm1`";
+        let waits = "has its new memory after `berth restart vm1`";
         resized.ok().says(waits);
         let after = has(host);
         assert!(after.0 > before.0 + (900 << 20), "{before:?} {after:?}");
