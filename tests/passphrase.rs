@@ -81,12 +81,20 @@ fn a_key_lets_in_once_its_passphrase_is_known() {
         assert!(!has || path.starts_with(&secrets), "{}", path.display());
     }
 
-    let key = host.path("user_key").display().to_string();
+    let key = host.path("user_key");
+    let text = key.display().to_string();
     for _ in 0..2 {
-        world.berth(&["passphrase", "forget", &key]).ok();
+        world.berth(&["passphrase", "forget", &text]).ok();
     }
     assert_eq!(kept(), 0);
     world.berth(&run).code(5).says("has a passphrase");
+
+    // Of a key that is gone it goes too, by any path to it.
+    assert_eq!(keep(&world, &host, &format!("{WORDS}\n")).0, Some(0));
+    fs::remove_file(&key).unwrap();
+    let mut forget = world.command(&["passphrase", "forget", "user_key"]);
+    world.finish(forget.current_dir(key.parent().unwrap())).ok();
+    assert_eq!(kept(), 0);
 }
 
 #[test]

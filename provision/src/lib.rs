@@ -42,7 +42,7 @@ pub use hostname::hostname;
 pub use reboot::reboot;
 pub use recognise::{Recognised, recognise};
 pub use settings::{Settings, drift};
-pub use size::{Size, size};
+pub use size::size;
 pub use steps::{is_provisioned, provision};
 pub use upstream::Upstream;
 pub use wanted::{Channel, EngineInfo, Installed, Kind, Version, Wanted};

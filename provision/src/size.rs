@@ -1,5 +1,7 @@
 //! How large a machine is that nobody was asked to make.
 
+use berth_driver_api::Size;
+
 use crate::Result;
 use crate::ssh::Session;
 
@@ -7,18 +9,7 @@ use crate::ssh::Session;
 const LOOK: &str = "getconf _NPROCESSORS_ONLN; sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo; \
                     df -Pk / | sed -n '2s/^[^ ]* *\\([0-9]*\\) .*/\\1/p'";
 
-/// Sizes as a machine tells them; 0 for what it does not tell.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Size {
-    /// CPUs.
-    pub cpus: u32,
-    /// Memory in bytes.
-    pub memory: u64,
-    /// The file system of `/`, in bytes.
-    pub disk: u64,
-}
-
-/// Asks a machine how large it is.
+/// Asks a machine how large it is: 0 for what it does not tell; as its disk, the file system of `/`.
 ///
 /// # Errors
 /// [`crate::Error::Lost`].

@@ -6,7 +6,7 @@ use berth_driver_api::{Size, State};
 use berth_provision::engine::Engine;
 
 use super::status::{ask, supervised};
-use super::{Berth, Record, journal};
+use super::{Berth, Error, Opened, Record, Result, journal};
 use crate::supervisor;
 
 /// What a machine turned out to be.
@@ -55,17 +55,22 @@ async fn look(berth: &Berth, record: &Record, deadline: Duration, seen: &mut See
         return seen.trouble = Some(row.error.unwrap_or_else(|| row.state.to_string()));
     }
     seen.state = Some(row.state);
-    if matches!(row.state, State::Running | State::Stopped) && seen.unfinished.is_none() {
-        match size(berth, record).await {
-            Ok(size) => seen.size = size,
-            Err(error) => return seen.trouble = Some(error.to_string()),
-        }
-    }
-    if row.state != State::Running || seen.unfinished.is_some() {
+    if seen.unfinished.is_some() || !matches!(row.state, State::Running | State::Stopped) {
         return;
     }
-    if let Err(error) = talk(berth, record, deadline, seen).await {
+    let asked = async {
+        let opened = berth.open_record(record.clone()).await?;
+        seen.size = size(&opened).await?;
+        match row.state {
+            State::Running => talk(&opened, deadline, seen).await,
+            _ => Ok(()),
+        }
+    };
+    if let Err(error) = asked.await {
         return seen.trouble = Some(error.to_string());
+    }
+    if row.state != State::Running {
+        return;
     }
     seen.supervisor_gone = record.is_supervised() && !supervised(&folder);
     let status = supervisor::Status::read(&folder).unwrap_or_default();
@@ -79,24 +84,18 @@ async fn look(berth: &Berth, record: &Record, deadline: Duration, seen: &mut See
     }
 }
 
-async fn size(berth: &Berth, record: &Record) -> super::Result<Option<Size>> {
-    let opened = berth.open_record(record.clone()).await?;
+async fn size(opened: &Opened) -> Result<Option<Size>> {
     if !opened.driver.info().capabilities.resize {
         return Ok(None);
     }
     let size = opened.driver.size(&opened.machine).await;
-    size.map(Some).map_err(super::Error::driver(&record.name))
+    size.map(Some).map_err(Error::driver(&opened.record.name))
 }
 
-async fn talk(
-    berth: &Berth,
-    record: &Record,
-    deadline: Duration,
-    seen: &mut Seen,
-) -> super::Result<()> {
-    let opened = berth.open_record(record.clone()).await?;
+async fn talk(opened: &Opened, deadline: Duration, seen: &mut Seen) -> Result<()> {
+    let record = &opened.record;
     let session = opened.connect(deadline).await?;
-    let failed = super::Error::provision(&record.name);
+    let failed = Error::provision(&record.name);
     if let Some(installed) = &record.installed {
         let version = match Engine::over_ssh(&session, &installed.socket) {
             Ok(engine) => engine.version().await,

@@ -14,7 +14,8 @@ use crate::store;
 /// # Errors
 /// [`Error::BadRequest`] if it does not, or the key wants none.
 pub async fn keep_passphrase(berth: &Berth, file: &Path, passphrase: &Passphrase) -> Result<()> {
-    let file = whole(file)?;
+    let file = absolute(file)?;
+    std::fs::metadata(&file).map_err(store::Error::io(&file))?;
     let bad = |error: berth_provision::Error| Error::BadRequest {
         what: "passphrase".into(),
         reason: error.to_string(),
@@ -36,7 +37,8 @@ pub async fn keep_passphrase(berth: &Berth, file: &Path, passphrase: &Passphrase
 /// # Errors
 /// If it cannot be removed.
 pub fn forget_passphrase(berth: &Berth, file: &Path) -> Result<()> {
-    let file = whole(file).unwrap_or_else(|_| file.to_owned());
+    // It may be gone, and its passphrase is to go then too.
+    let file = absolute(file)?;
     Ok(Secrets::of(&berth.home).remove(&name(&file))?)
 }
 
@@ -64,10 +66,8 @@ pub(super) async fn key(secrets: &Secrets, file: &Path) -> Result<Key> {
 }
 
 /// The file, by the path that is recorded.
-fn whole(file: &Path) -> Result<PathBuf> {
-    let whole = std::path::absolute(file).map_err(store::Error::io(file))?;
-    std::fs::metadata(&whole).map_err(store::Error::io(&whole))?;
-    Ok(whole)
+fn absolute(file: &Path) -> Result<PathBuf> {
+    Ok(std::path::absolute(file).map_err(store::Error::io(file))?)
 }
 
 fn name(file: &Path) -> String {

@@ -69,10 +69,19 @@ impl Spec {
     pub fn option<'a>(&'a self, name: &str, default: &'a str) -> &'a str {
         self.options.get(name).map_or(default, String::as_str)
     }
+
+    /// How large the machine is to be.
+    pub fn size(&self) -> Size {
+        Size {
+            cpus: self.cpus,
+            memory: self.memory,
+            disk: self.disk,
+        }
+    }
 }
 
 /// How large a machine is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Size {
     /// Virtual CPUs.
     pub cpus: u32,

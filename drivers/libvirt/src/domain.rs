@@ -249,15 +249,11 @@ impl Domain<'_> {
             .with("threads", 1);
         // What was recorded was read before it was recorded.
         let cpu = Cpu::parse(&self.record.cpu).unwrap_or(Cpu::Maximum);
-        match cpu {
+        let cpu = match cpu {
             Cpu::Host => Element::new("cpu")
                 .with("mode", "host-passthrough")
-                .child(topology)
-                .children(self.node()),
-            Cpu::Maximum => Element::new("cpu")
-                .with("mode", "maximum")
-                .child(topology)
-                .children(self.node()),
+                .child(topology),
+            Cpu::Maximum => Element::new("cpu").with("mode", "maximum").child(topology),
             Cpu::Model(model, features) => Element::new("cpu")
                 .with("mode", "custom")
                 .with("match", "exact")
@@ -269,9 +265,9 @@ impl Domain<'_> {
                     Element::new("feature")
                         .with("policy", if wanted { "require" } else { "disable" })
                         .with("name", name)
-                }))
-                .children(self.node()),
-        }
+                })),
+        };
+        cpu.children(self.node())
     }
 
     fn devices(&self) -> Element {

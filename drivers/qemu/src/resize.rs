@@ -32,13 +32,9 @@ pub(crate) async fn resize(machine: &Machine) -> Result<Vec<Resource>> {
 /// What its QEMU has, or would be started with.
 pub(crate) async fn size(machine: &Machine) -> Result<Size> {
     let disk = disk::size(machine).await?;
-    let spec = &machine.spec;
     if Running::of(&machine.file(PID_FILE))?.is_none() {
-        return Ok(Size {
-            cpus: spec.cpus,
-            memory: spec.memory,
-            disk,
-        });
+        let told = machine.spec.size();
+        return Ok(Size { disk, ..told });
     }
     let failed = |error: CallError| Error::failed("asking QEMU for the machine's size", error);
     let mut monitor = monitor::connect(machine).await?;

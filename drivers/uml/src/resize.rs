@@ -41,7 +41,7 @@ pub(crate) async fn resize(machine: &Machine) -> Result<Vec<Resource>> {
 
 /// What its kernel was told, or would be.
 pub(crate) fn size(machine: &Machine) -> Result<Size> {
-    let spec = &machine.spec;
+    let wanted = machine.spec.size();
     let told = match Running::of(&machine.file(PID_FILE))? {
         Some(running) => {
             let file = format!("/proc/{}/cmdline", running.pid());
@@ -51,9 +51,9 @@ pub(crate) fn size(machine: &Machine) -> Result<Size> {
         None => None,
     };
     Ok(Size {
-        cpus: spec.cpus,
-        memory: told.unwrap_or(spec.memory),
+        memory: told.unwrap_or(wanted.memory),
         disk: Record::existing(machine)?.disk.size(machine)?,
+        ..wanted
     })
 }
 

@@ -47,11 +47,10 @@ static OPENED: Mutex<Vec<Opened>> = Mutex::const_new(Vec::new());
 /// # Errors
 /// [`Error::Io`]; [`Error::KeyFile`] if it is no key.
 pub async fn is_sealed(file: &Path) -> Result<bool> {
-    let text = read(file).await?;
-    match decode_secret_key(&text, None) {
+    match plain(file).await {
         Ok(_) => Ok(false),
-        Err(russh::keys::Error::KeyIsEncrypted) => Ok(true),
-        Err(error) => Err(unusable(file, error.to_string())),
+        Err(Error::KeySealed { .. }) => Ok(true),
+        Err(error) => Err(error),
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::{ExitStatus, Stdio};
 use anyhow::{Result, anyhow};
 use berth_driver_api::process;
 use berth_provision::ssh::quote;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::super::error::NotReady;
@@ -43,7 +43,7 @@ impl Way<'_> {
                 let mut ssh = ssh(opened, script)?;
                 ended(ssh.stdin(TryInto::<Stdio>::try_into(stream)?).spawn()?).await
             }
-            Way::Own(kept) => own(opened, kept, script, Some(stream), None).await,
+            Way::Own(kept) => own(opened, kept, script, stream, tokio::io::sink()).await,
         }
     }
 
@@ -55,7 +55,7 @@ impl Way<'_> {
                 ssh.stdin(Stdio::null());
                 ended(ssh.stdout(TryInto::<Stdio>::try_into(stream)?).spawn()?).await
             }
-            Way::Own(kept) => own(opened, kept, script, None, Some(stream)).await,
+            Way::Own(kept) => own(opened, kept, script, tokio::io::empty(), stream).await,
         }
     }
 }
@@ -81,22 +81,12 @@ async fn own(
     opened: &Opened,
     kept: Option<&Kept>,
     script: &str,
-    input: Option<ChildStdout>,
-    output: Option<ChildStdin>,
+    input: impl AsyncRead + Unpin,
+    output: impl AsyncWrite + Unpin,
 ) -> Result<Ended> {
     let (stderr, said) = tokio::io::duplex(WORDS_LIMIT);
     let line = |_: &str| in_shell(script);
-    let running = async {
-        match (input, output) {
-            (Some(input), _) => {
-                run_line(opened, kept, line, input, tokio::io::sink(), stderr).await
-            }
-            (None, Some(output)) => {
-                run_line(opened, kept, line, tokio::io::empty(), output, stderr).await
-            }
-            (None, None) => Ok(0),
-        }
-    };
+    let running = run_line(opened, kept, line, input, output, stderr);
     let (code, words) = tokio::join!(running, last_words(said));
     let code = code?;
     Ok(Ended {

@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use berth_driver_api::ports::Ports;
 use berth_driver_api::{
     Address, Capabilities, Credential, Driver, Error, Execution, Finding, Info, Machine, Needs,
-    OptionKind, OptionSpec, Probe, Progress, Resource, Result, Size, Spec, State, check_options,
-    process, size,
+    OptionKind, OptionSpec, Probe, Progress, Resource, Result, Size, State, check_options, process,
+    size,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -67,14 +67,6 @@ impl Sshd {
 
     fn flag(machine: &Machine, name: &str) -> bool {
         machine.spec.option(name, "false") == "true"
-    }
-}
-
-fn size_of(spec: &Spec) -> Size {
-    Size {
-        cpus: spec.cpus,
-        memory: spec.memory,
-        disk: spec.disk,
     }
 }
 
@@ -163,7 +155,7 @@ impl Driver for Sshd {
             return Ok(());
         }
         progress.phase("Starting sshd");
-        let size = told(machine, "size").unwrap_or_else(|| size_of(&machine.spec));
+        let size = told(machine, "size").unwrap_or_else(|| machine.spec.size());
         tell(machine, "runs", &size)?;
         fs::create_dir_all("/run/sshd").map_err(Error::io("/run/sshd"))?;
         let log_path = machine.file("console.log");
@@ -226,7 +218,7 @@ impl Driver for Sshd {
         if let Some(before) = told(machine, "size") {
             size::grows(before.disk, spec.disk)?;
         }
-        tell(machine, "size", &size_of(spec))?;
+        tell(machine, "size", &spec.size())?;
         Ok(match running(machine) {
             Some(_) => vec![Resource::Cpus, Resource::Memory, Resource::Disk],
             None => Vec::new(),
@@ -236,7 +228,7 @@ impl Driver for Sshd {
     async fn size(&self, machine: &Machine) -> Result<Size> {
         let runs = running(machine).and_then(|_| told(machine, "runs"));
         let size = runs.or_else(|| told(machine, "size"));
-        Ok(size.unwrap_or_else(|| size_of(&machine.spec)))
+        Ok(size.unwrap_or_else(|| machine.spec.size()))
     }
 
     async fn kill(&self, machine: &Machine) -> Result<()> {
