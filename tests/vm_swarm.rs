@@ -7,7 +7,7 @@
 
 mod vm;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use vm::{ANSWER, BOOT, FETCH, Host, build_busybox, eventually, image};
@@ -16,6 +16,9 @@ const MACHINES: [&str; 4] = ["s1", "s2", "s3", "s4"];
 
 /// A machine that is in no swarm.
 const CLIENTS: &str = "s5";
+
+/// What a shell says of a program that SIGKILL ended.
+const KILLED: i32 = 137;
 
 /// Seconds without an answer: the one port dies with its node, the others are tried in turn.
 const LONGEST_GAP: u64 = 6;
@@ -94,7 +97,7 @@ fn a_service_answers_while_managers_die_and_nodes_are_drained() {
 
     let upgrade = "rollout upgrade s1 s2 s3 s4 --channel bundle:new --batch 2 --yes";
     host.shell(FETCH).deadline(BOOT).ok();
-    answers_meanwhile(&host, upgrade);
+    answers_meanwhile(&host, || rolled_out(&host, upgrade));
     // What is no service's ends with a member's engine, which has no live-restore.
     host.docker("--context s4 start client").ok();
     let known = status_of(&host);
@@ -115,6 +118,14 @@ fn a_service_answers_while_managers_die_and_nodes_are_drained() {
     eventually("the others decide", ANSWER, || {
         (status_of(&host)["manager"] == "s2").then_some(())
     });
+    // The two that are left decide together, so neither can be spared.
+    eventually("it is missed", ANSWER, || {
+        (status_of(&host)["spare"] == 0).then_some(())
+    });
+    host.berth("rollout restart s2 --yes")
+        .deadline(ANSWER)
+        .exits(4)
+        .says("the swarm could decide nothing");
     let before = Instant::now();
     host.berth("swarm leave s1").deadline(ANSWER).exits(1);
     let replaced = host.berth("swarm replace s1 s4").deadline(ANSWER).ok();
@@ -135,7 +146,15 @@ fn a_service_answers_while_managers_die_and_nodes_are_drained() {
         (running(&host, "prod") == 4).then_some(())
     });
 
-    answers_meanwhile(&host, "rollout restart s2 s3 --batch 1 --yes");
+    // berth is killed while a manager is empty and off, and goes on with both.
+    answers_meanwhile(&host, || {
+        let killed = host.berth("rollout restart s2 s3 --batch 1 --yes");
+        let killed = killed.env("BERTH_DIE_AT", "start:power:work");
+        let killed = killed.deadline(ANSWER).exits(KILLED).took;
+        let met = status_of(&host);
+        assert_eq!(of(&met, "availability")[0], "drain", "{met}");
+        killed + rolled_out(&host, "rollout resume")
+    });
     assert_eq!(of(&status_of(&host), "availability"), ["active"; 3]);
     assert_eq!(running(&host, "prod"), 4);
 
@@ -173,26 +192,31 @@ fn a_service_answers_while_managers_die_and_nodes_are_drained() {
     host.finish();
 }
 
-/// A rollout over the swarm's nodes, while a machine outside of the swarm asks the ports that they publish, as a balancer
-/// in front of them would.
-fn answers_meanwhile(host: &Host, rollout: &str) {
+/// A rollout to its end, and the time that it took.
+fn rolled_out(host: &Host, rollout: &str) -> Duration {
+    let out = host.berth(rollout).deadline(ANSWER * 5).ok();
+    println!("{rollout}: {:.1?}\n{}{}", out.took, out.stdout, out.stderr);
+    out.took
+}
+
+/// A `rollout` over the swarm's nodes, while a machine outside of the swarm asks the ports that they publish, as a
+/// balancer in front of them would.
+fn answers_meanwhile(host: &Host, rollout: impl FnOnce() -> Duration) {
     let nodes = MACHINES.map(|name| host.berth("ip").arg(name).run().stdout);
     let nodes = nodes.each_ref().map(|address| address.trim()).join(" ");
     let ask = format!("nohup perl -e '{BALANCER}' {nodes} >/run/answers 2>&1 </dev/null & sleep 2");
     host.inside(CLIENTS, &format!("rm -f /run/over; {ask}"))
         .ok();
-    let out = host.berth(rollout).deadline(ANSWER * 5).run();
-    println!("{rollout}: {:.1?}\n{}{}", out.took, out.stdout, out.stderr);
+    let took = rollout();
     let said = host
         .inside(CLIENTS, "touch /run/over; cat /run/answers")
         .text();
-    assert_eq!(out.code, 0);
     let times: Vec<u64> = said.lines().map(|line| line.parse().unwrap()).collect();
     let gap = times.windows(2).map(|two| two[1] - two[0]).max().unwrap();
     println!("{} answers, none for {gap} s at most", times.len());
     let asked = times[times.len() - 1] - times[0];
     assert!(
-        asked + 10 > out.took.as_secs(),
+        asked + 10 > took.as_secs(),
         "it was not asked all the time: {asked} s"
     );
     assert!(gap <= LONGEST_GAP, "{times:?}");

@@ -101,7 +101,7 @@ fn test(parts: &mut Parts, quick: bool) {
     if built && libvirt {
         parts.part("the whole program with VMs", || {
             let with_vms = Way {
-                arguments: &["--ignored", "--test-threads=1", "--show-output"],
+                arguments: &["--ignored", "--test-threads=1"],
                 at_once: VM_TESTS_AT_ONCE,
                 first: LONGEST,
             };
