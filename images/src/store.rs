@@ -1,22 +1,20 @@
 //! Where images are kept: a folder an image, named after its content.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fs, io};
 
-use berth_driver_api::{DiskFormat, Progress};
+use berth_driver_api::Progress;
 
-use crate::image::{Content, DESCRIPTION, Description};
 use crate::lock::{lock, try_lock};
 use crate::workspace::Workspace;
 use crate::{
-    Builder, Catalog, Checksum, Digest, Engine, Error, HOST_ARCH, Image, Made, Mmdebstrap, Recipe,
-    Reference, Result,
+    Builder, Catalog, Digest, Error, HOST_ARCH, Image, Mmdebstrap, Recipe, Reference, Result,
 };
 
 mod forms;
+mod intake;
+mod names;
 mod nearest;
 
 /// The images of one berth home. Any number of processes may use it at once.
@@ -228,123 +226,6 @@ impl Store {
         self.read(digest, &[])?.verify()
     }
 
-    async fn build(
-        &self,
-        recipe: &Recipe,
-        hash: Digest,
-        progress: &dyn Progress,
-    ) -> Result<Digest> {
-        let workspace = self.workspace().await?;
-        let (work, out) = (workspace.folder("work")?, workspace.folder("out")?);
-        let built = self
-            .builder
-            .build(recipe, HOST_ARCH, &work, &out, progress)
-            .await?;
-        progress.phase("Storing the image");
-        let mut content = Content {
-            version: 1,
-            arch: HOST_ARCH.to_owned(),
-            format: None,
-            virtual_size: None,
-            cmdline: None,
-            kernel: None,
-            files: Default::default(),
-        };
-        let mut version = None;
-        match built.made {
-            Made::Kernel(info) => content.kernel = Some(info),
-            Made::Disk {
-                virtual_size,
-                cmdline,
-                engine_version,
-            } => {
-                content.format = Some(DiskFormat::Qcow2);
-                content.virtual_size = Some(virtual_size);
-                content.cmdline = Some(cmdline);
-                version = engine_version;
-            }
-        }
-        self.adopt(
-            &out,
-            Description {
-                created: jiff::Timestamp::now().to_string(),
-                os: built.os,
-                recipe: Some(recipe.name.clone()),
-                recipe_hash: Some(hash),
-                engine: recipe
-                    .engine
-                    .clone()
-                    .map(|engine| Engine { version, ..engine }),
-                user: None,
-                source: None,
-                pulled: None,
-                content,
-            },
-        )
-        .await
-    }
-
-    /// Takes a finished folder into the store: digests, description, read-only, synced, then renamed into place. Files that
-    /// the description names already must be those.
-    pub(crate) async fn adopt(&self, out: &Path, mut description: Description) -> Result<Digest> {
-        for entry in fs::read_dir(out).map_err(Error::io(out))? {
-            let path = entry.map_err(Error::io(out))?.path();
-            let hashed = path.clone();
-            let digest = tokio::task::spawn_blocking(move || Digest::of_file(&hashed))
-                .await
-                .map_err(|error| Error::tool("sha256", error))??;
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let named = description
-                .content
-                .files
-                .insert(name.clone().into_owned(), digest.clone());
-            if let Some(named) = named.filter(|named| *named != digest) {
-                return Err(Error::Mismatch {
-                    what: name.into_owned(),
-                    expected: Checksum::from(&named),
-                    found: Checksum::from(&digest),
-                });
-            }
-            seal(&path)?;
-        }
-        let digest = description.content.digest();
-        let path = out.join(DESCRIPTION);
-        let text =
-            toml::to_string(&description).map_err(|error| Error::recipe(DESCRIPTION, error))?;
-        fs::write(&path, text).map_err(Error::io(&path))?;
-        seal(&path)?;
-        fs::set_permissions(out, fs::Permissions::from_mode(0o755)).map_err(Error::io(out))?;
-        sync(out)?;
-        let place = self.image_folder(&digest);
-        match fs::rename(out, &place) {
-            Ok(()) => sync(&self.folder)?,
-            // The same content is there already; the older description stays.
-            Err(_) if place.exists() => {}
-            Err(error) => return Err(Error::io(&place)(error)),
-        }
-        Ok(digest)
-    }
-
-    /// Makes `name` mean `digest`.
-    pub(crate) fn name(&self, name: &str, digest: &Digest) -> Result<()> {
-        let refs = self.folder.join("refs");
-        let path = self.name_file(name);
-        if self.target(name)?.as_ref() == Some(digest) {
-            return Ok(());
-        }
-        let mut file = tempfile::Builder::new()
-            // Not a name that a reference can have.
-            .prefix(".new-")
-            .tempfile_in(&refs)
-            .map_err(Error::io(&refs))?;
-        io::Write::write_all(&mut file, format!("{digest}\n").as_bytes())
-            .map_err(Error::io(&path))?;
-        file.as_file().sync_all().map_err(Error::io(&path))?;
-        file.persist(&path)
-            .map_err(|error| Error::io(&path)(error.error))?;
-        sync(&refs)
-    }
-
     pub(crate) async fn workspace(&self) -> Result<Workspace> {
         Workspace::new(&self.folder.join("tmp")).await
     }
@@ -359,12 +240,6 @@ impl Store {
         fs::remove_dir_all(&target).map_err(Error::io(&target))
     }
 
-    /// Where a name's digest is.
-    fn name_file(&self, name: &str) -> PathBuf {
-        // No name has a % in it.
-        self.folder.join("refs").join(name.replace('/', "%"))
-    }
-
     fn image_folder(&self, digest: &Digest) -> PathBuf {
         self.folder.join(format!("sha256-{}", digest.hex()))
     }
@@ -376,77 +251,6 @@ impl Store {
             .map(|(name, _)| name.clone());
         Image::read(&self.image_folder(digest), digest, own.collect())
     }
-
-    fn target(&self, name: &str) -> Result<Option<Digest>> {
-        let path = self.name_file(name);
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok(Digest::try_from(text.trim().to_owned()).ok()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io(&path)(error)),
-        }
-    }
-
-    /// Every name in the store with its digest, sorted.
-    fn names(&self) -> Result<Vec<(String, Digest)>> {
-        let refs = self.folder.join("refs");
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&refs).map_err(Error::io(&refs))? {
-            let entry = entry.map_err(Error::io(&refs))?;
-            let Some(name) = entry
-                .file_name()
-                .to_str()
-                .map(|name| name.replace('%', "/"))
-            else {
-                continue;
-            };
-            // What is in another form than names are has no part in this.
-            if matches!(name.parse(), Ok(Reference::Name(parsed)) if parsed == name)
-                && let Some(digest) = self.target(&name)?
-            {
-                names.push((name, digest));
-            }
-        }
-        names.sort();
-        Ok(names)
-    }
-
-    /// What to say of a reference that means nothing that is stored, with the stored names that look like it.
-    pub fn unknown_here(&self, reference: &Reference) -> Error {
-        nearest::unknown(
-            reference,
-            self.names()
-                .unwrap_or_default()
-                .into_iter()
-                .map(|(name, _)| name),
-        )
-    }
-
-    /// What to say of a reference that means nothing here, with the names that look like it.
-    pub fn unknown(&self, catalog: &Catalog, reference: &Reference) -> Error {
-        let stored = self
-            .names()
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(name, _)| name);
-        nearest::unknown(reference, stored.chain(catalog.names().map(str::to_owned)))
-    }
-}
-
-/// Nobody writes to it from now on; a program stays one.
-fn seal(path: &Path) -> Result<()> {
-    let mode = fs::metadata(path)
-        .map_err(Error::io(path))?
-        .permissions()
-        .mode();
-    let sealed = fs::Permissions::from_mode(0o444 | (mode & 0o111));
-    fs::set_permissions(path, sealed).map_err(Error::io(path))?;
-    sync(path)
-}
-
-fn sync(path: &Path) -> Result<()> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(Error::io(path))
 }
 
 fn remove_if_there(path: &Path) -> Result<()> {

@@ -5,6 +5,8 @@
 mod ask;
 mod follow;
 mod look;
+mod stats;
+mod usage;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -26,7 +28,9 @@ use crate::ssh::Session;
 use crate::{Error, Result};
 
 pub use follow::{Happened, LogWish, Period};
-pub use look::{ContainerRow, ImageRow, Stats, Usage};
+pub use look::{ContainerRow, ImageRow};
+pub use stats::Stats;
+pub use usage::Usage;
 
 /// How long an answer may take; emulated machines are slow.
 const ANSWER: Duration = Duration::from_secs(60);

@@ -7,6 +7,7 @@
 mod cost;
 mod failure;
 mod fit;
+mod notice;
 mod refill;
 mod remove;
 mod set;
@@ -15,7 +16,8 @@ mod take;
 pub use cost::{Cost, cost};
 pub use failure::Failure;
 pub use fit::fit;
-pub use refill::{REFILL, notice, refill, start};
+pub use notice::{REFILL, notice, start};
+pub use refill::refill;
 pub use remove::remove;
 pub use set::set;
 

@@ -12,7 +12,8 @@ use qapi::qga;
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 
-use crate::lines::{CallError, Lines, Stream, within};
+use crate::call::{CallError, within};
+use crate::lines::{Lines, Stream};
 use crate::pipes::Pipes;
 
 /// Far more than the calls made here are answered with.

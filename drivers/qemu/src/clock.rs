@@ -6,7 +6,7 @@ use berth_driver_api::{Machine, Progress};
 use qapi::qga;
 
 use crate::agent::Agent;
-use crate::lines::CallError;
+use crate::call::CallError;
 use crate::monitor;
 use crate::names::{AGENT_PIPES, AGENT_PORT, QMP_SOCKET};
 use crate::qmp::Monitor;

@@ -16,9 +16,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::boot::BootKind;
+use crate::call::CallError;
 use crate::credentials::{carrier, write};
 use crate::disk;
-use crate::lines::CallError;
 use crate::monitor;
 use crate::names::{DISK, PID_FILE};
 use crate::options::Network;

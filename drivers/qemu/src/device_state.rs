@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::lines::{CallError, within};
+use crate::call::{CallError, within};
 use crate::names::{DEVICES, MIGRATION_SOCKET, QMP_SOCKET};
 use crate::qmp::Monitor;
 

@@ -19,9 +19,9 @@ use qapi::qmp;
 
 use crate::agent::Agent;
 use crate::boot::BootKind;
+use crate::call::{CallError, within};
 use crate::command_line::memory_in_kib;
 use crate::launch::{self, Begin, start_with};
-use crate::lines::{CallError, within};
 use crate::names::{AGENT_PIPES, DEVICES, PID_FILE, SHARED_MEMORY};
 use crate::options::Network;
 use crate::qmp::Monitor;

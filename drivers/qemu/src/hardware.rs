@@ -4,7 +4,7 @@ use berth_driver_api::{Error, Result};
 use qapi::qmp;
 use serde::{Deserialize, Serialize};
 
-use crate::lines::CallError;
+use crate::call::CallError;
 use crate::names;
 use crate::qmp::Monitor;
 

@@ -15,10 +15,10 @@ use berth_driver_api::{Error, Machine, Progress, Result, credentials, files, por
 use command_fds::CommandFdExt;
 
 use crate::boot::BootKind;
+use crate::call::CallError;
 use crate::command_line::{Boot, CommandLine, Memory, Netdev, fds};
 use crate::credentials::carrier;
 use crate::hardware::Hardware;
-use crate::lines::CallError;
 use crate::names::{
     AGENT_PIPES, CHANNEL_SOCKET, CONSOLE, LOG, OLD_CONSOLE, PID_FILE, QMP_SOCKET, READY,
     RENEW_SOCKET, WATCH_SOCKET,

@@ -13,6 +13,7 @@ pub mod accel;
 mod agent;
 mod arguments;
 pub mod boot;
+mod call;
 mod check;
 mod clock;
 mod command_line;

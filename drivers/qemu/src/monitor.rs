@@ -6,7 +6,7 @@ use berth_driver_api::running::Running;
 use berth_driver_api::{Error, Machine, Result};
 use qapi::qmp::{self, MigrationStatus};
 
-use crate::lines::CallError;
+use crate::call::CallError;
 use crate::names::{PID_FILE, QMP_SOCKET};
 use crate::qmp::Monitor;
 

@@ -11,7 +11,7 @@ use command_fds::{CommandFdExt, FdMapping};
 use qapi::qga;
 
 use crate::agent::Agent;
-use crate::lines::CallError;
+use crate::call::CallError;
 use crate::names::AGENT_PIPES;
 
 /// Where passt finds its end of the connection.

@@ -16,7 +16,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use tokio::net::unix::pipe;
 
-use crate::lines::CallError;
+use crate::call::CallError;
 
 /// What QEMU appends to the path that it is told (QEMU's manual, `-chardev pipe`): it reads from the first, and writes
 /// to the second.

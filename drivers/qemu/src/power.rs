@@ -8,8 +8,8 @@ use qapi::qmp::{self, RunState};
 use serde_json::Value;
 
 use crate::agent::Agent;
+use crate::call::CallError;
 use crate::launch::{self, Begin};
-use crate::lines::CallError;
 use crate::memory::{self, Frozen};
 use crate::names::{AGENT_PIPES, AGENT_PORT, LOG, PID_FILE, QMP_SOCKET, WATCH_SOCKET};
 use crate::qmp::{Event, Monitor};

@@ -13,7 +13,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 
-use crate::lines::{CallError, Lines, within};
+use crate::call::{CallError, within};
+use crate::lines::Lines;
 
 /// QEMU is trusted, and some of its answers are long; this only bounds a mistake.
 const LONGEST_LINE: usize = 16 << 20;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use berth_driver_api::{Error, Machine, Rest, Result, thaw};
 use tokio::net::UnixStream;
 
-use crate::lines::{CallError, Lines, within};
+use crate::call::{CallError, within};
+use crate::lines::Lines;
 use crate::names::RENEW_SOCKET;
 
 /// How long it may take; an emulated guest on a busy computer is slow.

@@ -4,7 +4,7 @@ use berth_driver_api::running::Running;
 use berth_driver_api::{Error, Machine, Resource, Result, Size, State, process, size};
 use qapi::qmp;
 
-use crate::lines::CallError;
+use crate::call::CallError;
 use crate::names::{DISK, PID_FILE};
 use crate::{disk, memory, monitor};
 

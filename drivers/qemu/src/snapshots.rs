@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::boot::BootKind;
+use crate::call::CallError;
 use crate::hardware::Hardware;
 use crate::launch::{self, Begin};
-use crate::lines::CallError;
 use crate::names::{DISK, PID_FILE, QMP_SOCKET, READY};
 use crate::qmp::Monitor;
 use crate::record::Record;

@@ -6,7 +6,7 @@ use berth_driver_api::running::Running;
 use berth_driver_api::{Error, Machine, Result, State};
 use qapi::qmp::RunState;
 
-use crate::lines::CallError;
+use crate::call::CallError;
 use crate::names::{PID_FILE, QMP_SOCKET};
 use crate::qmp::Monitor;
 use crate::{disk, memory};

@@ -8,9 +8,9 @@ use berth_driver_api::running::Running;
 use berth_driver_api::{Error, Machine, Progress, Result, State, files};
 use qapi::qmp::{self, MigrationCapability, RunState};
 
+use crate::call::CallError;
 use crate::hardware::Hardware;
 use crate::launch::{self, Begin};
-use crate::lines::CallError;
 use crate::memory::{self, Frozen};
 use crate::names::{LOG, MEMORY, PID_FILE};
 use crate::qmp::Monitor;

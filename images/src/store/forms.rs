@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use berth_driver_api::{BootImage, DiskFormat, Progress};
 
 use crate::lock::{lock, try_lock};
-use crate::store::{seal, sync};
+use crate::store::intake::{seal, sync};
 use crate::{Error, Image, Reference, Result, Store};
 
 impl Store {

@@ -1,13 +1,14 @@
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use berth_driver_api::Silent;
+use berth_driver_api::{DiskFormat, Silent};
 
 use super::*;
 use crate::build::direct::UNPACKED;
 use crate::image::{DISK, INITRD};
-use crate::{Built, Family, KernelInfo};
+use crate::{Built, Family, KernelInfo, Made};
 
 /// Disks in other formats, and kernels.
 mod forms;

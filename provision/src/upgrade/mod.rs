@@ -7,6 +7,7 @@
 mod before;
 mod health;
 mod plan;
+mod target;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,7 +23,7 @@ use crate::{Error, Result};
 
 use before::Before;
 pub use plan::Plan;
-use plan::Target;
+use target::Target;
 
 /// What a user's own check says: nothing, or why the upgrade is no good.
 pub type Verdict = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
@@ -78,7 +79,7 @@ pub async fn plan(session: &Session, wanted: &Wanted, progress: &dyn Progress) -
     if let Some(before) = Before::read(&context).await? {
         return Ok(before.plan);
     }
-    plan::make(&mut context).await.map(|(plan, _)| plan)
+    target::make(&mut context).await.map(|(plan, _)| plan)
 }
 
 /// Brings a machine's engine to another version, keeps its containers running meanwhile where the engine can, checks
@@ -99,7 +100,7 @@ pub async fn upgrade(session: &Session, wanted: &Wanted, watch: &Watch<'_>) -> R
             (before, target)
         }
         None => {
-            let (plan, target) = plan::make(&mut context).await?;
+            let (plan, target) = target::make(&mut context).await?;
             watch.agrees(&context, &plan)?;
             if plan.is_done() {
                 // It was asked for the plan.
@@ -140,7 +141,7 @@ pub async fn go_back(
             (before, target)
         }
         None => {
-            let (plan, target) = plan::back(&mut context, version).await?;
+            let (plan, target) = target::back(&mut context, version).await?;
             if plan.is_done() {
                 let engine = answered(&context)?;
                 return Ok(Upgraded { plan, engine });
@@ -261,7 +262,7 @@ async fn well(
     }
     let engine = answer(context).await?;
     watch.step("Checking the containers");
-    health::check(context, &engine, version, before).await?;
+    health::check(context, &engine, version, &before.containers).await?;
     Ok(engine)
 }
 

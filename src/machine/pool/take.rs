@@ -5,7 +5,8 @@ use std::time::Duration;
 use berth_driver_api::Progress;
 
 use super::fit::fit;
-use super::{Key, Pool, forget_lock, names, refill, waiting};
+use super::notice::start;
+use super::{Key, Pool, forget_lock, names, waiting};
 use crate::machine::engine::check_engine;
 use crate::machine::founding::take_lock;
 use crate::machine::journal::Journal;
@@ -56,7 +57,7 @@ pub(in crate::machine) async fn take(
         match fit(berth, &pool, &name).await {
             Ok(opened) => {
                 let handed_over = hand_over(berth, opened, &request, waits).await;
-                refill::start(berth, &pool.name);
+                start(berth, &pool.name);
                 if handed_over.is_err() && !berth.home.has_traces(&request.name) {
                     lock.remove()?;
                 }
@@ -71,7 +72,7 @@ pub(in crate::machine) async fn take(
         "pool {} has no machine ready: one is made",
         pool.name
     ));
-    refill::start(berth, &pool.name);
+    start(berth, &pool.name);
     Ok(None)
 }
 

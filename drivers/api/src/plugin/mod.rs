@@ -9,6 +9,7 @@ mod client;
 mod message;
 mod schema;
 mod serve;
+mod wire;
 
 pub use client::Plugin;
 pub use message::PROTOCOL;
