@@ -21,6 +21,16 @@ pub struct OptionSpec {
 }
 
 impl OptionSpec {
+    /// An option that a driver declares.
+    pub fn new(name: &str, kind: OptionKind, default: &str, help: &str) -> Self {
+        OptionSpec {
+            name: name.to_owned(),
+            kind,
+            default: default.to_owned(),
+            help: help.to_owned(),
+        }
+    }
+
     /// The environment variable that gives the option its value where `-o` does not: `BERTH_DRIVER_NAME`.
     pub fn variable(&self, driver: &str) -> String {
         format!("BERTH_{driver}_{}", self.name)
@@ -44,6 +54,11 @@ pub enum OptionKind {
 }
 
 impl OptionKind {
+    /// [`OptionKind::Choice`] of `words`.
+    pub fn choice(words: &[&str]) -> Self {
+        OptionKind::Choice(words.iter().map(|word| (*word).to_owned()).collect())
+    }
+
     fn accepts(&self, value: &str) -> std::result::Result<(), String> {
         match self {
             OptionKind::Text if value.chars().any(char::is_control) => {
@@ -132,12 +147,6 @@ mod tests {
     use crate::{Capabilities, Needs};
 
     fn info() -> Info {
-        let option = |name: &str, kind| OptionSpec {
-            name: name.into(),
-            kind,
-            default: String::new(),
-            help: String::new(),
-        };
         Info {
             name: "qemu".into(),
             description: String::new(),
@@ -145,11 +154,8 @@ mod tests {
             needs: Needs::default(),
             max_cpus: None,
             options: vec![
-                option(
-                    "network",
-                    OptionKind::Choice(vec!["user".into(), "bridge:".into()]),
-                ),
-                option("accel", OptionKind::Choice(vec!["auto".into()])),
+                OptionSpec::new("network", OptionKind::choice(&["user", "bridge:"]), "", ""),
+                OptionSpec::new("accel", OptionKind::choice(&["auto"]), "", ""),
             ],
         }
     }

@@ -125,14 +125,6 @@ pub(crate) const DEFAULT_NETWORK: &str = "default";
 
 /// The driver's description of itself.
 pub(crate) fn info() -> Info {
-    let choice =
-        |words: &[&str]| OptionKind::Choice(words.iter().map(|word| (*word).to_owned()).collect());
-    let option = |name: &str, kind, default: &str, help: &str| OptionSpec {
-        name: name.into(),
-        kind,
-        default: default.into(),
-        help: help.into(),
-    };
     Info {
         name: "libvirt".into(),
         description: "QEMU by libvirt, on this computer or by SSH on another one".into(),
@@ -155,56 +147,56 @@ pub(crate) fn info() -> Info {
         },
         max_cpus: None,
         options: vec![
-            option(
+            OptionSpec::new(
                 "uri",
                 OptionKind::Text,
                 "libvirt's own choice: $LIBVIRT_DEFAULT_URI, else qemu:///session (root: qemu:///system)",
                 "the hypervisor: qemu:///session, qemu:///system or qemu+ssh://[USER@]HOST/system",
             ),
-            option(
+            OptionSpec::new(
                 "pool",
                 OptionKind::Text,
                 DEFAULT_POOL,
                 "the storage pool of the machine's disk, a folder; made if it is called default",
             ),
-            option(
+            OptionSpec::new(
                 "network",
-                choice(&["auto", "user", "passt", "network:", "bridge:"]),
+                OptionKind::choice(&["auto", "user", "passt", "network:", "bridge:"]),
                 "auto",
                 "user: QEMU's own; passt: faster, needs passt and a libvirt that knows it; network:NAME: one of libvirt's; \
                  bridge:NAME; auto: user in a session, network:default else",
             ),
-            option(
+            OptionSpec::new(
                 "accel",
-                choice(&["auto", "kvm", "tcg"]),
+                OptionKind::choice(&["auto", "kvm", "tcg"]),
                 "auto",
                 "what runs the machine's CPUs; auto decides by evidence",
             ),
-            option(
+            OptionSpec::new(
                 "machine",
                 OptionKind::Text,
                 "q35 (virt on ARM)",
                 "QEMU's machine type, such as pc-q35-7.2",
             ),
-            option(
+            OptionSpec::new(
                 "cpu",
                 OptionKind::Text,
                 "host, or a model that is cheap to emulate",
                 "host, max, or a CPU model of libvirt's with features, such as Nehalem,+aes,-avx",
             ),
-            option(
+            OptionSpec::new(
                 "boot",
-                choice(&["auto", "direct", "efi"]),
+                OptionKind::choice(&["auto", "direct", "efi"]),
                 "auto",
                 "load the image's kernel directly, or boot its disk by UEFI firmware; auto: directly if it has one",
             ),
-            option(
+            OptionSpec::new(
                 "autostart",
                 OptionKind::Boolean,
                 "false",
                 "start the machine when libvirt starts",
             ),
-            option(
+            OptionSpec::new(
                 "max-memory",
                 OptionKind::Text,
                 "what it has",

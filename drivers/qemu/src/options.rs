@@ -76,14 +76,6 @@ pub(crate) fn default_cpu(accelerator: Accelerator, arch: &str) -> &'static str 
 
 /// The driver's description of itself.
 pub(crate) fn info() -> Info {
-    let choice =
-        |words: &[&str]| OptionKind::Choice(words.iter().map(|word| (*word).to_owned()).collect());
-    let option = |name: &str, kind, default: &str, help: &str| OptionSpec {
-        name: name.into(),
-        kind,
-        default: default.into(),
-        help: help.into(),
-    };
     Info {
         name: "qemu".into(),
         description: "QEMU with KVM, macOS's hypervisor or software emulation; needs no daemon"
@@ -105,33 +97,33 @@ pub(crate) fn info() -> Info {
         needs: Needs::default(),
         max_cpus: None,
         options: vec![
-            option(
+            OptionSpec::new(
                 "accel",
-                choice(&["auto", "kvm", "hvf", "tcg"]),
+                OptionKind::choice(&["auto", "kvm", "hvf", "tcg"]),
                 "auto",
                 "what runs the machine's CPUs; auto decides by evidence",
             ),
-            option(
+            OptionSpec::new(
                 "machine",
                 OptionKind::Text,
                 "q35 (virt on ARM)",
                 "QEMU's machine type, such as pc-q35-7.2",
             ),
-            option(
+            OptionSpec::new(
                 "cpu",
                 OptionKind::Text,
                 "host, or a model that is cheap to emulate",
                 "QEMU's CPU model and features, such as max or Nehalem,+aes",
             ),
-            option(
+            OptionSpec::new(
                 "boot",
-                choice(&["auto", "direct", "efi"]),
+                OptionKind::choice(&["auto", "direct", "efi"]),
                 "auto",
                 "load the image's kernel directly, or boot its disk by UEFI firmware; auto: directly if it has one",
             ),
-            option(
+            OptionSpec::new(
                 "network",
-                choice(&["user", "passt", "bridge:"]),
+                OptionKind::choice(&["user", "passt", "bridge:"]),
                 "user",
                 "user: QEMU's own; passt: faster, needs passt; bridge:NAME: needs qemu-bridge-helper and, to find \
                  the address, the guest agent",

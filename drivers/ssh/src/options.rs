@@ -14,20 +14,14 @@ const NONE: &str = "none";
 const LONGEST_HOST: usize = 255;
 
 pub(crate) fn specs() -> Vec<OptionSpec> {
-    let option = |name: &str, kind, default: &str, help: &str| OptionSpec {
-        name: name.into(),
-        kind,
-        default: default.into(),
-        help: help.into(),
-    };
-    let text = |name: &str, help: &str| option(name, OptionKind::Text, "", help);
+    let text = |name: &str, help: &str| OptionSpec::new(name, OptionKind::Text, "", help);
     vec![
         text(
             "host",
             "the host: a name of your ssh configuration, a host name or an address",
         ),
         text("user", "who to log in as, if ssh does not say it"),
-        option(
+        OptionSpec::new(
             "port",
             OptionKind::Integer,
             "",
@@ -45,7 +39,7 @@ pub(crate) fn specs() -> Vec<OptionSpec> {
             "host-key",
             "the host's public key (ssh-ed25519 AAAA…) or its SHA256:… fingerprint",
         ),
-        option(
+        OptionSpec::new(
             "install-key",
             OptionKind::Boolean,
             "false",

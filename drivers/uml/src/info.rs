@@ -23,21 +23,19 @@ pub(crate) fn info() -> Info {
             kernel: Some("uml-kernel".into()),
         },
         options: vec![
-            OptionSpec {
-            name: "network".into(),
-            kind: OptionKind::Choice(vec!["user".into(), "shared".into(), "shared:".into()]),
-            default: "user".into(),
-            help: "user: a network of its own, with a loopback port that leads to SSH; \
-                   shared or shared:GROUP: a second one too, on which the machines of that group reach each other"
-                .into(),
-        },
-            OptionSpec {
-                name: leash::OPTION.into(),
-                kind: OptionKind::Boolean,
-                default: "false".into(),
-                help: "true: the machine is powered off at once if its supervisor dies; one without an engine has none"
-                    .into(),
-            },
+            OptionSpec::new(
+                "network",
+                OptionKind::choice(&["user", "shared", "shared:"]),
+                "user",
+                "user: a network of its own, with a loopback port that leads to SSH; \
+                   shared or shared:GROUP: a second one too, on which the machines of that group reach each other",
+            ),
+            OptionSpec::new(
+                leash::OPTION,
+                OptionKind::Boolean,
+                "false",
+                "true: the machine is powered off at once if its supervisor dies; one without an engine has none",
+            ),
         ],
     }
 }

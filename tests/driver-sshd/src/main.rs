@@ -31,12 +31,8 @@ struct Sshd {
 
 impl Sshd {
     fn new() -> Self {
-        let option = |name: &str, help: &str| OptionSpec {
-            name: name.into(),
-            kind: OptionKind::Boolean,
-            default: "false".into(),
-            help: help.into(),
-        };
+        let flag =
+            |name: &str, help: &str| OptionSpec::new(name, OptionKind::Boolean, "false", help);
         Sshd {
             info: Info {
                 name: "sshd".into(),
@@ -51,15 +47,15 @@ impl Sshd {
                 needs: Needs::default(),
                 max_cpus: None,
                 options: vec![
-                    option("mute", "runs, but never answers"),
-                    option("stubborn", "does not shut down when asked"),
-                    option("frail", "dies the first time that it boots"),
-                    OptionSpec {
-                        name: "jump".into(),
-                        kind: OptionKind::Text,
-                        default: String::new(),
-                        help: "hosts on the way there, with commas".into(),
-                    },
+                    flag("mute", "runs, but never answers"),
+                    flag("stubborn", "does not shut down when asked"),
+                    flag("frail", "dies the first time that it boots"),
+                    OptionSpec::new(
+                        "jump",
+                        OptionKind::Text,
+                        "",
+                        "hosts on the way there, with commas",
+                    ),
                 ],
             },
         }
