@@ -7,10 +7,12 @@ use uuid::Uuid;
 /// VirtualBox's version, its first two numbers.
 pub(crate) type Version = (u32, u32);
 
-/// The storage controller's name, and the ports of the machine's disks on it.
+/// The storage controller's name, the ports of the machine's disks on it, and how many there are.
 pub(crate) const CONTROLLER: &str = "SATA";
-const BOOT_PORT: &str = "0";
+pub(crate) const BOOT_PORT: &str = "0";
 pub(crate) const DISK_PORT: &str = "1";
+pub(crate) const SEED_PORT: &str = "2";
+pub(crate) const PORTS: &str = "3";
 
 /// The NAT rule that leads to SSH.
 const RULE: &str = "ssh";
@@ -136,9 +138,10 @@ pub(crate) fn attach(id: Uuid, port: &str, medium: &str) -> Vec<String> {
     ])
 }
 
-/// `storageattach`, for the disk that the machine boots from: snapshots leave it alone.
-pub(crate) fn attach_boot(id: Uuid, medium: &str) -> Vec<String> {
-    let mut arguments = attach(id, BOOT_PORT, medium);
+/// `storageattach`, for a disk that berth writes: snapshots leave it alone. VirtualBox has a type for what is only read too,
+/// and gives it to no hard disk.
+pub(crate) fn attach_berths(id: Uuid, port: &str, medium: &str) -> Vec<String> {
+    let mut arguments = attach(id, port, medium);
     arguments.extend(words(&["--mtype", "writethrough"]));
     arguments
 }

@@ -1,11 +1,11 @@
 //! The VirtualBox driver: a machine is a VM of the user's own VirtualBox, driven by VBoxManage.
 //!
 //! What a machine consists of, in its folder: `virtualbox.toml` (what was decided when it was made), `boot.raw` (the disk
-//! that it boots from, with its credentials), `base.raw` (a link to the image's disk), the two's descriptions
-//! `boot.vmdk` and `base.vmdk`, `disk.vdi` (what it writes), `console.log`, and `berth-NAME-ID/` with VirtualBox's own
-//! settings, logs and snapshots: the memory of a machine that was frozen, and the layers over its disk. Outside, the VM's
-//! registration, whose UUID is the machine's id, and the lease of its SSH port. A VM of that UUID whose settings lie
-//! elsewhere is left alone.
+//! that it boots from, with its credentials, if berth built its image), `base.raw` (a link to the image's disk), `seed.raw`
+//! (a link to its seed, if it has one), descriptions of the three (`boot.vmdk`, `base.vmdk`, `seed.vmdk`), `disk.vdi` (what
+//! it writes), `console.log`, and `berth-NAME-ID/` with VirtualBox's own settings, logs and snapshots: the memory of a
+//! machine that was frozen, and the layers over its disk. Outside, the VM's registration, whose UUID is the machine's id,
+//! and the lease of its SSH port. A VM of that UUID whose settings lie elsewhere is left alone.
 
 mod arguments;
 mod boot;
@@ -15,6 +15,7 @@ mod disks;
 mod explain;
 mod media;
 mod options;
+mod partition;
 mod power;
 mod properties;
 mod record;

@@ -9,9 +9,10 @@ const USUAL_NIC: &str = "virtio";
 pub(crate) fn info() -> Info {
     Info {
         name: "virtualbox".into(),
-        description: "VirtualBox 6.1 or later, by VBoxManage; boots images that berth built".into(),
+        description: "VirtualBox 6.1 or later, by VBoxManage".into(),
         capabilities: Capabilities {
             images: true,
+            seed: true,
             power: true,
             console: true,
             suspend: true,

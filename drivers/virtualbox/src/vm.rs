@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use berth_driver_api::{Error, Machine, Result, mac};
 
-use crate::arguments::{self, CONTROLLER, DISK_PORT, Hardware};
+use crate::arguments::{self, BOOT_PORT, CONTROLLER, DISK_PORT, Hardware, PORTS, SEED_PORT};
 use crate::disks::Disks;
-use crate::media::{BASE_DESCRIPTION, BOOT_DESCRIPTION, DISK};
+use crate::media::{BASE_DESCRIPTION, BOOT_DESCRIPTION, DISK, SEED_DESCRIPTION};
 use crate::record::Record;
 use crate::vboxmanage::VBoxManage;
 use crate::{options, power, state, vdi};
@@ -53,11 +53,7 @@ pub(crate) async fn make(
             )
         })
     };
-    let (base, disk, boot) = (
-        file(BASE_DESCRIPTION)?,
-        file(DISK)?,
-        file(BOOT_DESCRIPTION)?,
-    );
+    let (base, disk) = (file(BASE_DESCRIPTION)?, file(DISK)?);
     let (id, name) = (machine.id.to_string(), name(machine));
     let console = file(CONSOLE)?;
     let hardware = Hardware {
@@ -97,12 +93,17 @@ pub(crate) async fn make(
         "--controller",
         "IntelAhci",
         "--portcount",
-        "2",
+        PORTS,
         "--bootable",
         "on",
     ];
     tool.call("storagectl", machine.id, &controller).await?;
-    tool.run(&arguments::attach_boot(machine.id, &boot)).await?;
+    for (port, description) in [(BOOT_PORT, BOOT_DESCRIPTION), (SEED_PORT, SEED_DESCRIPTION)] {
+        if machine.file(description).exists() {
+            let attach = arguments::attach_berths(machine.id, port, &file(description)?);
+            tool.run(&attach).await?;
+        }
+    }
     let differing = [
         "createmedium",
         "disk",
