@@ -7,13 +7,6 @@ use uuid::Uuid;
 /// VirtualBox's version, its first two numbers.
 pub(crate) type Version = (u32, u32);
 
-/// The storage controller's name, the ports of the machine's disks on it, and how many there are.
-pub(crate) const CONTROLLER: &str = "SATA";
-pub(crate) const BOOT_PORT: &str = "0";
-pub(crate) const DISK_PORT: &str = "1";
-pub(crate) const SEED_PORT: &str = "2";
-pub(crate) const PORTS: &str = "3";
-
 /// The NAT rule that leads to SSH.
 const RULE: &str = "ssh";
 
@@ -117,33 +110,6 @@ pub(crate) fn lead_port(id: Uuid, port: u16, rules: &[&str], version: Version) -
 
 fn rule(port: u16) -> String {
     format!("{RULE},tcp,127.0.0.1,{port},,22")
-}
-
-/// `storageattach`.
-pub(crate) fn attach(id: Uuid, port: &str, medium: &str) -> Vec<String> {
-    let id = id.to_string();
-    words(&[
-        "storageattach",
-        &id,
-        "--storagectl",
-        CONTROLLER,
-        "--port",
-        port,
-        "--device",
-        "0",
-        "--type",
-        "hdd",
-        "--medium",
-        medium,
-    ])
-}
-
-/// `storageattach`, for a disk that berth writes: snapshots leave it alone. VirtualBox has a type for what is only read too,
-/// and gives it to no hard disk.
-pub(crate) fn attach_berths(id: Uuid, port: &str, medium: &str) -> Vec<String> {
-    let mut arguments = attach(id, port, medium);
-    arguments.extend(words(&["--mtype", "writethrough"]));
-    arguments
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 mod arguments;
 mod boot;
 mod check;
+mod controller;
 mod copy;
 mod disks;
 mod explain;

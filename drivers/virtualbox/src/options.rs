@@ -5,6 +5,10 @@ use berth_driver_api::{Capabilities, DiskFormat, Info, Machine, Needs, OptionKin
 const NIC: &str = "nic";
 const USUAL_NIC: &str = "virtio";
 
+const CONTROLLER: &str = "controller";
+const USUAL_CONTROLLER: &str = "sata";
+const IDE: &str = "ide";
+
 /// The driver's description of itself.
 pub(crate) fn info() -> Info {
     Info {
@@ -27,16 +31,37 @@ pub(crate) fn info() -> Info {
             disk: Some(DiskFormat::Raw),
             kernel: None,
         },
-        options: vec![OptionSpec {
-            name: NIC.into(),
-            kind: OptionKind::Choice(vec![USUAL_NIC.into(), "82540EM".into()]),
-            default: USUAL_NIC.into(),
-            help: "the network card: virtio, or an Intel card where that one gives trouble".into(),
-        }],
+        options: vec![
+            choice(
+                NIC,
+                &[USUAL_NIC, "82540EM"],
+                "the network card: virtio, or an Intel card where that one gives trouble",
+            ),
+            choice(
+                CONTROLLER,
+                &[USUAL_CONTROLLER, IDE],
+                "what the disks hang on: sata, or ide for a guest without a driver for that, as Debian 12's cloud image is",
+            ),
+        ],
+    }
+}
+
+/// An option whose first choice is the usual one.
+fn choice(name: &str, choices: &[&str], help: &str) -> OptionSpec {
+    OptionSpec {
+        name: name.into(),
+        kind: OptionKind::Choice(choices.iter().map(|word| (*word).to_owned()).collect()),
+        default: choices.first().copied().unwrap_or_default().to_owned(),
+        help: help.into(),
     }
 }
 
 /// VirtualBox's name of the machine's network card.
 pub(crate) fn card(machine: &Machine) -> &str {
     machine.spec.option(NIC, USUAL_NIC)
+}
+
+/// Whether its disks hang on an IDE controller.
+pub(crate) fn is_ide(machine: &Machine) -> bool {
+    machine.spec.option(CONTROLLER, USUAL_CONTROLLER) == IDE
 }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use berth_driver_api::{Error, Machine, Result, mac};
 
-use crate::arguments::{self, BOOT_PORT, CONTROLLER, DISK_PORT, Hardware, PORTS, SEED_PORT};
+use crate::arguments::Hardware;
+use crate::controller::Controller;
 use crate::disks::Disks;
 use crate::media::{BASE_DESCRIPTION, BOOT_DESCRIPTION, DISK, SEED_DESCRIPTION};
 use crate::record::Record;
@@ -85,22 +86,14 @@ pub(crate) async fn make(
     tool.call("modifyvm", machine.id, &["--description", &about])
         .await?;
     tool.run(&hardware.arguments(tool.version)).await?;
-    let controller = [
-        "--name",
-        CONTROLLER,
-        "--add",
-        "sata",
-        "--controller",
-        "IntelAhci",
-        "--portcount",
-        PORTS,
-        "--bootable",
-        "on",
-    ];
-    tool.call("storagectl", machine.id, &controller).await?;
-    for (port, description) in [(BOOT_PORT, BOOT_DESCRIPTION), (SEED_PORT, SEED_DESCRIPTION)] {
+    let controller = Controller::of(machine);
+    tool.run(&controller.arguments(machine.id)).await?;
+    for (place, description) in [
+        (controller.boot, BOOT_DESCRIPTION),
+        (controller.seed, SEED_DESCRIPTION),
+    ] {
         if machine.file(description).exists() {
-            let attach = arguments::attach_berths(machine.id, port, &file(description)?);
+            let attach = controller.attach_berths(machine.id, place, &file(description)?);
             tool.run(&attach).await?;
         }
     }
@@ -118,7 +111,7 @@ pub(crate) async fn make(
         let filled = tokio::task::spawn_blocking(move || vdi::merge(&layers, &empty)).await;
         filled.map_err(|error| Error::failed("copying the disk", error))??;
     }
-    tool.run(&arguments::attach(machine.id, DISK_PORT, &disk))
+    tool.run(&controller.attach(machine.id, controller.disk, &disk))
         .await?;
     Ok(())
 }
