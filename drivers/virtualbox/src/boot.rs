@@ -162,6 +162,7 @@ fn extended(entry: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture;
     use fatfs::FormatVolumeOptions;
     use std::io::Cursor;
     use std::path::PathBuf;
@@ -226,6 +227,27 @@ mod tests {
         assert!(write(&image, b"", &boot).unwrap().is_err());
         let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
         assert_eq!(left.len(), 1, "{left:?}");
+    }
+
+    #[test]
+    fn an_image_of_berths_is_handed_credentials_besides_its_seed() {
+        let folder = tempfile::tempdir().unwrap();
+        let given = [Credential {
+            name: "a".into(),
+            value: Vec::new(),
+        }];
+        let image = disk(folder.path(), Some("options x\n"));
+        let mut machine = fixture::machine(folder.path(), &image);
+        assert_eq!(make(&machine, &given).unwrap(), Some(LENGTH));
+        machine.seed = Some("seed".into());
+        assert_eq!(make(&machine, &given).unwrap(), Some(LENGTH));
+        assert_eq!(make(&machine, &[]).unwrap(), None);
+        // One that is not berth's has its seed, or nothing.
+        disk(folder.path(), None);
+        assert_eq!(make(&machine, &given).unwrap(), None);
+        machine.seed = None;
+        let refused = make(&machine, &given).unwrap_err().to_string();
+        assert!(refused.contains("not one of berth's"), "{refused}");
     }
 
     #[test]

@@ -14,6 +14,8 @@ mod controller;
 mod copy;
 mod disks;
 mod explain;
+#[cfg(test)]
+mod fixture;
 mod media;
 mod options;
 mod partition;

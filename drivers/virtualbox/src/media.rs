@@ -131,6 +131,28 @@ mod tests {
     }
 
     #[test]
+    fn only_what_a_machine_has_is_described() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("image"), [0; 1024]).unwrap();
+        fs::write(path("seed.img"), [0; 1024]).unwrap();
+        let mut machine = crate::fixture::machine(folder.path(), &path("image"));
+        let described = || {
+            [BASE_DESCRIPTION, BOOT_DESCRIPTION, SEED_DESCRIPTION].map(|name| path(name).exists())
+        };
+        describe(&machine, Some(512)).unwrap();
+        assert_eq!(described(), [true, true, false]);
+        fs::remove_file(path(BOOT_DESCRIPTION)).unwrap();
+        machine.seed = Some(path("seed.img"));
+        for _ in 0..2 {
+            describe(&machine, None).unwrap();
+            assert_eq!(described(), [true, false, true]);
+        }
+        let seed = fs::canonicalize(path("seed.img")).unwrap();
+        assert_eq!(fs::read_link(path(SEED)).unwrap(), seed);
+    }
+
+    #[test]
     fn a_seed_is_never_written() {
         let text = description(Uuid::from_u128(7), &[Part::Fixed(SEED, 2 << 20)]);
         assert!(text.contains("RDONLY 4096 FLAT \"seed.raw\" 0\n"), "{text}");
