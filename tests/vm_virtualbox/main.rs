@@ -54,6 +54,7 @@ fn machines_are_made_kept_and_removed_by_virtualbox() {
     let port = as_asked_for(&vbox, &host);
     its_secrets_are_its_own(&host);
     a_taken_port_is_exchanged(&vbox, &host, port);
+    it_takes_other_hardware(&vbox, &host, &reference);
     let guest = Booted::of(&host, "web1");
     let cloud = seeded::made(&vbox, &host);
     let seeded = Booted::of(&host, "sky");
@@ -80,6 +81,15 @@ fn refused(vbox: &VBox, host: &Host) {
     for (options, code, words) in [
         ("-o nick=virtio", 2, "did you mean nic?"),
         ("-o nic=e1000", 2, "is not one of virtio, 82540EM"),
+        ("-o controller=nvme", 2, "is not one of sata, ide"),
+        (
+            "-o network=bridged",
+            2,
+            "is not one of nat, host-only:, bridged:",
+        ),
+        ("-o network=bridged:none9", 2, "names no such interface"),
+        // Only VirtualBox's kernel modules could make one.
+        ("-o network=host-only:vboxnet0", 2, "hostonlyif create"),
         ("--cpus 9999", 2, "must be 1 to"),
         ("--memory 9999G", 2, "more than this computer has"),
         ("--disk 1G", 2, "smaller than the image"),
@@ -170,6 +180,38 @@ fn a_taken_port_is_exchanged(vbox: &VBox, host: &Host, port: u16) {
     let note = format!("another program listens on port {port}");
     assert!(out.stderr.contains(&note), "{}", out.stderr);
     assert_ne!(forwarded(&vbox.show(host, "web1")), port);
+}
+
+/// Its disks may hang on IDE, and a second card may be on a network of the host's; the first one is as ever.
+fn it_takes_other_hardware(vbox: &VBox, host: &Host, image: &str) {
+    let listed = vbox.manage(host, "list bridgedifs").ok().stdout;
+    let mut names = listed.lines().filter_map(|line| line.strip_prefix("Name:"));
+    let card = names.next().expect("a network card of the host's").trim();
+    let create = "create web3 --engine none --cpus 1 --memory 768M -o controller=ide -o";
+    let made = vbox
+        .berth(host, create)
+        .args([&format!("network=bridged:{card}"), "--image", image])
+        .deadline(BOOT)
+        .exits(1);
+    assert!(made.stderr.contains("/dev/vboxdrv"), "{}", made.stderr);
+    let shown = vbox.show(host, "web3");
+    for words in [
+        "/vm/boot.vmdk\"\n\"IDE-ImageUUID-0-0\"",
+        "/vm/disk.vdi\"\n\"IDE-ImageUUID-0-1\"",
+        "\nnic1=\"nat\"\n",
+        "\nnic2=\"bridged\"\n",
+        "\nnictype2=\"virtio\"\n",
+        &format!("\nbridgeadapter2=\"{card}\"\n"),
+    ] {
+        assert!(shown.contains(words), "{words}\n{shown}");
+    }
+    let last = |name: &str| {
+        let line = shown.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().to_owned()
+    };
+    assert_eq!(last("macaddress1=\"52"), last("macaddress2=\"56"));
+    forwarded(&shown);
+    vbox.berth(host, "rm --yes web3").ok();
 }
 
 /// What it would start from next grows with it.

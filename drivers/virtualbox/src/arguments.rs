@@ -25,11 +25,12 @@ pub(crate) struct Hardware<'a> {
 }
 
 /// The name that the option has in this version.
-fn named(version: Version, new: &'static str, old: &'static str) -> &'static str {
+pub(crate) fn named(version: Version, new: &'static str, old: &'static str) -> &'static str {
     if version >= (7, 0) { new } else { old }
 }
 
-fn words(words: &[&str]) -> Vec<String> {
+/// Words, each an argument.
+pub(crate) fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 

@@ -17,6 +17,7 @@ mod explain;
 #[cfg(test)]
 mod fixture;
 mod media;
+mod network;
 mod options;
 mod partition;
 mod power;
@@ -42,6 +43,7 @@ use berth_driver_api::{
     Snapshot, State, files,
 };
 
+use network::Network;
 use record::Record;
 use vboxmanage::VBoxManage;
 
@@ -110,7 +112,11 @@ impl Driver for VirtualBox {
     }
 
     async fn check(&self, machine: &Machine) -> Result<()> {
-        check::machine(machine, &self.info)
+        check::machine(machine, &self.info)?;
+        match Network::of(machine) {
+            Some(network) => network.check(&VBoxManage::find().await?, machine).await,
+            None => Ok(()),
+        }
     }
 
     async fn create(
@@ -119,7 +125,7 @@ impl Driver for VirtualBox {
         credentials: &[Credential],
         _progress: &dyn Progress,
     ) -> Result<()> {
-        check::machine(machine, &self.info)?;
+        self.check(machine).await?;
         let tool = VBoxManage::find().await?;
         let record = prepare(&tool, machine, credentials).await?;
         vm::make(&tool, machine, &record, Vec::new()).await
@@ -162,7 +168,10 @@ impl Driver for VirtualBox {
             port: Record::existing(machine)?.port,
             user: USER.into(),
             jump: Vec::new(),
-            own: None,
+            own: match Network::of(machine) {
+                Some(network) => network.address(machine).await,
+                None => None,
+            },
         })
     }
 
@@ -197,7 +206,7 @@ impl Driver for VirtualBox {
         credentials: &[Credential],
         progress: &dyn Progress,
     ) -> Result<()> {
-        check::machine(machine, &self.info)?;
+        self.check(machine).await?;
         let tool = VBoxManage::find().await?;
         let record = prepare(&tool, machine, credentials).await?;
         copy::make(&tool, source, machine, &record, progress).await

@@ -2,6 +2,8 @@
 
 use berth_driver_api::{Capabilities, DiskFormat, Info, Machine, Needs, OptionKind, OptionSpec};
 
+use crate::network;
+
 const NIC: &str = "nic";
 const USUAL_NIC: &str = "virtio";
 
@@ -41,6 +43,12 @@ pub(crate) fn info() -> Info {
                 CONTROLLER,
                 &[USUAL_CONTROLLER, IDE],
                 "what the disks hang on: sata, or ide for a guest without a driver for that, as Debian 12's cloud image is",
+            ),
+            choice(
+                network::OPTION,
+                &[network::NAT, network::HOST_ONLY, network::BRIDGED],
+                "what the machine is on besides: nat: nothing; host-only:NAME: that network of VirtualBox's; \
+                 bridged:NAME: that of the host's card",
             ),
         ],
     }

@@ -16,7 +16,7 @@ use crate::service;
 pub(crate) const PROGRAM: &str = "VBoxManage";
 
 /// What changes nothing.
-const QUESTIONS: &[&str] = &["--version", "list", "showvminfo"];
+const QUESTIONS: &[&str] = &["--version", "list", "showvminfo", "dhcpserver"];
 
 /// The oldest VirtualBox whose options are known here.
 pub(crate) const OLDEST: Version = (6, 1);

@@ -10,6 +10,7 @@ use crate::arguments::Hardware;
 use crate::controller::Controller;
 use crate::disks::Disks;
 use crate::media::{BASE_DESCRIPTION, BOOT_DESCRIPTION, DISK, SEED_DESCRIPTION};
+use crate::network::Network;
 use crate::record::Record;
 use crate::vboxmanage::VBoxManage;
 use crate::{options, power, state, vdi};
@@ -85,7 +86,11 @@ pub(crate) async fn make(
     );
     tool.call("modifyvm", machine.id, &["--description", &about])
         .await?;
-    tool.run(&hardware.arguments(tool.version)).await?;
+    let mut hardware = hardware.arguments(tool.version);
+    if let Some(network) = Network::of(machine) {
+        hardware.extend(network.arguments(machine.id, options::card(machine), tool.version));
+    }
+    tool.run(&hardware).await?;
     let controller = Controller::of(machine);
     tool.run(&controller.arguments(machine.id)).await?;
     for (place, description) in [
