@@ -42,7 +42,7 @@ pub(crate) fn info() -> Info {
             choice(
                 CONTROLLER,
                 &[USUAL_CONTROLLER, IDE],
-                "what the disks hang on: sata, or ide for a guest without a driver for that, as Debian 12's cloud image is",
+                "what the disks hang on: sata, or ide for a guest without a driver for that, as debian-12 is",
             ),
             choice(
                 network::OPTION,
