@@ -4,10 +4,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod booted;
 mod computer;
 mod guest;
 mod running;
+mod seeded;
 mod user;
+
+#[path = "../http/mod.rs"]
+mod http;
 
 #[path = "../vm/mod.rs"]
 mod vm;
@@ -16,10 +21,10 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use vm::{BOOT, Host, Out, Run, assert_nothing_left, eventually, image};
+use booted::Booted;
+use vm::{BOOT, Host, Run, assert_nothing_left, eventually, image};
 
 /// Fetching and unpacking 300 MB of packages.
 const UNPACK: Duration = Duration::from_secs(900);
@@ -49,11 +54,20 @@ fn machines_are_made_kept_and_removed_by_virtualbox() {
     let port = as_asked_for(&vbox, &host);
     its_secrets_are_its_own(&host);
     a_taken_port_is_exchanged(&vbox, &host, port);
-    its_disks_boot(&host);
+    it_takes_other_hardware(&vbox, &host, &reference);
+    let guest = Booted::of(&host, "web1");
+    let cloud = seeded::made(&vbox, &host);
+    let seeded = Booted::of(&host, "sky");
+    its_disks_boot(&host, &guest);
+    drop(guest);
+    seeded::its_seed_sets_it_up(&host, &seeded);
+    drop(seeded);
+    seeded::it_is_kept_and_copied(&vbox, &host);
     it_gets_another_size(&vbox, &host);
     what_it_was_is_kept(&vbox, &host);
 
-    vbox.berth(&host, "rm --yes web1").ok();
+    vbox.berth(&host, "rm --yes web1 sky").ok();
+    host.berth("image rm").arg(&cloud).ok();
     assert_eq!(vbox.manage(&host, "list hdds").ok().stdout, vbox.nothing);
     let left = vbox.manage(&host, "list vms").ok().stdout;
     assert!(left.contains(&theirs) && !left.contains("berth-"), "{left}");
@@ -67,6 +81,15 @@ fn refused(vbox: &VBox, host: &Host) {
     for (options, code, words) in [
         ("-o nick=virtio", 2, "did you mean nic?"),
         ("-o nic=e1000", 2, "is not one of virtio, 82540EM"),
+        ("-o controller=nvme", 2, "is not one of sata, ide"),
+        (
+            "-o network=bridged",
+            2,
+            "is not one of nat, host-only:, bridged:",
+        ),
+        ("-o network=bridged:none9", 2, "names no such interface"),
+        // Only VirtualBox's kernel modules could make one.
+        ("-o network=host-only:vboxnet0", 2, "hostonlyif create"),
         ("--cpus 9999", 2, "must be 1 to"),
         ("--memory 9999G", 2, "more than this computer has"),
         ("--disk 1G", 2, "smaller than the image"),
@@ -98,6 +121,7 @@ fn as_asked_for(vbox: &VBox, host: &Host) -> u16 {
         "rtcuseutc=\"on\"",
         "audio=\"null\"",
         "uart1=\"0x03f8,4\"",
+        "\"SATA-2-0\"=\"none\"",
         "VMState=\"poweroff\"",
     ] {
         assert!(
@@ -158,6 +182,38 @@ fn a_taken_port_is_exchanged(vbox: &VBox, host: &Host, port: u16) {
     assert_ne!(forwarded(&vbox.show(host, "web1")), port);
 }
 
+/// Its disks may hang on IDE, and a second card may be on a network of the host's; the first one is as ever.
+fn it_takes_other_hardware(vbox: &VBox, host: &Host, image: &str) {
+    let listed = vbox.manage(host, "list bridgedifs").ok().stdout;
+    let mut names = listed.lines().filter_map(|line| line.strip_prefix("Name:"));
+    let card = names.next().expect("a network card of the host's").trim();
+    let create = "create web3 --engine none --cpus 1 --memory 768M -o controller=ide -o";
+    let made = vbox
+        .berth(host, create)
+        .args([&format!("network=bridged:{card}"), "--image", image])
+        .deadline(BOOT)
+        .exits(1);
+    assert!(made.stderr.contains("/dev/vboxdrv"), "{}", made.stderr);
+    let shown = vbox.show(host, "web3");
+    for words in [
+        "/vm/boot.vmdk\"\n\"IDE-ImageUUID-0-0\"",
+        "/vm/disk.vdi\"\n\"IDE-ImageUUID-0-1\"",
+        "\nnic1=\"nat\"\n",
+        "\nnic2=\"bridged\"\n",
+        "\nnictype2=\"virtio\"\n",
+        &format!("\nbridgeadapter2=\"{card}\"\n"),
+    ] {
+        assert!(shown.contains(words), "{words}\n{shown}");
+    }
+    let last = |name: &str| {
+        let line = shown.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().to_owned()
+    };
+    assert_eq!(last("macaddress1=\"52"), last("macaddress2=\"56"));
+    forwarded(&shown);
+    vbox.berth(host, "rm --yes web3").ok();
+}
+
 /// What it would start from next grows with it.
 fn it_gets_another_size(vbox: &VBox, host: &Host) {
     // All of it was made but the start, which this computer cannot do: it is a machine that is off.
@@ -204,83 +260,15 @@ fn what_it_was_is_kept(vbox: &VBox, host: &Host) {
     assert!(vbox.show(host, "web1").contains("/Snapshots/{"));
 }
 
-/// What VirtualBox would start from, on the same kind of controller and in the same order: the guest comes up by UEFI, has
-/// the machine's host key, lets its key in, and has grown to the disk's size.
-fn its_disks_boot(host: &Host) {
-    let vm = host.machine("web1").join("vm");
-    let firmware = ["/usr/share/ovmf/OVMF.fd", "/usr/share/qemu/OVMF.fd"]
-        .into_iter()
-        .find(|file| Path::new(file).exists())
-        .expect("ovmf is installed");
-    let written = host.scratch().join("written.qcow2");
-    host.run("qemu-img", "create -q -f qcow2 -F raw -b")
-        .arg(
-            fs::canonicalize(vm.join("base.raw"))
-                .unwrap()
-                .to_str()
-                .unwrap(),
-        )
-        .args([written.to_str().unwrap(), "24G"])
-        .ok();
-    let port = TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|free| free.local_addr())
-        .unwrap()
-        .port();
-    let serial = host.scratch().join("serial.log");
-    let mut qemu = Command::new("qemu-system-x86_64");
-    qemu.args([
-        "-machine", "q35", "-accel", "tcg", "-cpu", "Nehalem", "-m", "768",
-    ])
-    .args(["-display", "none", "-bios", firmware, "-serial"])
-    .arg(format!("file:{}", serial.display()))
-    .arg("-drive")
-    .arg(format!(
-        "id=boot,if=none,format=raw,snapshot=on,file={}",
-        vm.join("boot.raw").display()
-    ))
-    .args([
-        "-device",
-        "ide-hd,drive=boot,bus=ide.0,bootindex=1",
-        "-drive",
-    ])
-    // User Mode Linux machines of other tests read the same image, and have it locked in their own way.
-    .arg(format!(
-        "id=disk,if=none,format=qcow2,backing.file.locking=off,file={}",
-        written.display()
-    ))
-    .args(["-device", "ide-hd,drive=disk,bus=ide.1", "-netdev"])
-    .arg(format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:22"))
-    .args(["-device", "virtio-net-pci,netdev=net"])
-    .stdin(Stdio::null());
-    let _guest = Guest(qemu.spawn().unwrap());
-    let machine = host.machine("web1");
-    let look = || -> Option<Out> {
-        let out = host
-            .run("ssh", "-o BatchMode=yes -o StrictHostKeyChecking=yes -o HostKeyAlias=web1.berth")
-            .args(["-o", "ConnectTimeout=10", "-F", "/dev/null", "-p", &port.to_string(), "-i"])
-            .args([machine.join("id_ed25519").to_str().unwrap(), "-o"])
-            .arg(format!("UserKnownHostsFile={}", machine.join("known_hosts").display()))
-            .args(["root@127.0.0.1", "hostname; df --output=size --block-size=1G / | tail -1; ls /sys/firmware/efi; cat /proc/cmdline"])
-            .deadline(Duration::from_secs(30))
-            .run();
-        (out.code == 0).then_some(out)
-    };
-    let out = eventually("an answer over SSH", BOOT, look);
+/// The guest comes up by UEFI, has the machine's host key, lets its key in, and has grown to the disk's size.
+fn its_disks_boot(host: &Host, guest: &Booted) {
+    let line = "hostname; df --output=size --block-size=1G / | tail -1; ls /sys/firmware/efi; cat /proc/cmdline";
+    let out = guest.answers(host, line);
     let lines: Vec<&str> = out.stdout.lines().map(str::trim).collect();
     assert_eq!(lines[0], "web1");
     assert!(lines[1].parse::<u64>().unwrap() > 20, "{}", out.stdout);
     assert!(out.stdout.contains("efivars"), "{}", out.stdout);
     assert!(!out.stdout.contains("ssh-ed25519"), "{}", out.stdout);
-}
-
-/// A QEMU that ends with the test.
-struct Guest(Child);
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// Debian sid's VirtualBox in a folder. Each call sees this computer's /proc, /dev, image store and the test's folder at

@@ -78,6 +78,7 @@ async fn inside(disk: &Path) {
     driver.start(&one, &Silent).await.unwrap();
     user.is(&one, State::Running).await;
     assert_eq!(goes_on(&one).boots, 1);
+    user.new_seed(&one.name);
     user.tell("it runs");
 
     held(&user, &one).await;
@@ -135,7 +136,8 @@ async fn frozen(user: &User, one: &Machine) {
     assert!(notes.0.lock().unwrap().concat().contains(&port.to_string()));
     let shown = manage(&format!("showvminfo {} --machinereadable", one.id));
     assert!(
-        shown.contains(&format!("ssh,tcp,127.0.0.1,{other},,22")),
+        shown.contains("/web1/seed.vmdk\"\n")
+            && shown.contains(&format!("ssh,tcp,127.0.0.1,{other},,22")),
         "{shown}"
     );
     assert!(

@@ -33,7 +33,7 @@ impl User {
             sockets: path("sockets"),
             ports: path("ports"),
             networks: path("networks"),
-            seed: None,
+            seed: Some(self.new_seed(name)),
             shares: Vec::new(),
             spec: Spec {
                 cpus: 1,
@@ -53,6 +53,15 @@ impl User {
                 options: Default::default(),
             },
         }
+    }
+
+    /// Another file in place of the machine's seed.
+    pub fn new_seed(&self, name: &str) -> PathBuf {
+        let path = self.folder.path().join(format!("{name}.seed"));
+        let new = path.with_extension("new");
+        fs::write(&new, vec![0; 2 << 20]).unwrap();
+        fs::rename(&new, &path).unwrap();
+        path
     }
 
     /// VirtualBox is slow here, and then the machine is told to be unreachable.

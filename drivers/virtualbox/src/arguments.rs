@@ -7,11 +7,6 @@ use uuid::Uuid;
 /// VirtualBox's version, its first two numbers.
 pub(crate) type Version = (u32, u32);
 
-/// The storage controller's name, and the ports of the machine's disks on it.
-pub(crate) const CONTROLLER: &str = "SATA";
-const BOOT_PORT: &str = "0";
-pub(crate) const DISK_PORT: &str = "1";
-
 /// The NAT rule that leads to SSH.
 const RULE: &str = "ssh";
 
@@ -30,11 +25,12 @@ pub(crate) struct Hardware<'a> {
 }
 
 /// The name that the option has in this version.
-fn named(version: Version, new: &'static str, old: &'static str) -> &'static str {
+pub(crate) fn named(version: Version, new: &'static str, old: &'static str) -> &'static str {
     if version >= (7, 0) { new } else { old }
 }
 
-fn words(words: &[&str]) -> Vec<String> {
+/// Words, each an argument.
+pub(crate) fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
@@ -115,32 +111,6 @@ pub(crate) fn lead_port(id: Uuid, port: u16, rules: &[&str], version: Version) -
 
 fn rule(port: u16) -> String {
     format!("{RULE},tcp,127.0.0.1,{port},,22")
-}
-
-/// `storageattach`.
-pub(crate) fn attach(id: Uuid, port: &str, medium: &str) -> Vec<String> {
-    let id = id.to_string();
-    words(&[
-        "storageattach",
-        &id,
-        "--storagectl",
-        CONTROLLER,
-        "--port",
-        port,
-        "--device",
-        "0",
-        "--type",
-        "hdd",
-        "--medium",
-        medium,
-    ])
-}
-
-/// `storageattach`, for the disk that the machine boots from: snapshots leave it alone.
-pub(crate) fn attach_boot(id: Uuid, medium: &str) -> Vec<String> {
-    let mut arguments = attach(id, BOOT_PORT, medium);
-    arguments.extend(words(&["--mtype", "writethrough"]));
-    arguments
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use berth_driver_api::{Credential, Error, Machine, Result, files};
 use fatfs::{FileSystem, FsOptions};
 
 use crate::media::BOOT;
+use crate::partition::{self, Foreign, Partition};
 
 /// What systemd-boot starts, and where the credentials go, on the EFI system partition.
 const ENTRY: &str = "loader/entries/berth.conf";
@@ -37,24 +38,33 @@ umask 022
 exec /init
 ";
 
-/// Larger partitions are not an image's of berth's.
-const LARGEST: u64 = 512 << 20;
-
-const SECTOR: u64 = 512;
-
-/// Of GUID C12A7328-F81F-11D2-BA4B-00A0C93EC93B, as a GPT has it (UEFI specification 2.10, 5.3.3).
-const ESP: [u8; 16] = [
-    0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b,
-];
-
-/// Makes it and tells its size in bytes. A VM that runs keeps the file that it has open, and sees this one when it is next
-/// powered on.
-pub(crate) fn make(machine: &Machine, credentials: &[Credential]) -> Result<u64> {
-    let disk = machine.file(BOOT);
+/// Makes it and tells its size in bytes; `None` for a machine that its seed alone sets up, since it is of an image that
+/// berth did not build: that one boots from its own disk. A VM that runs keeps the file that it has open, and sees this
+/// one when it is next powered on.
+pub(crate) fn make(machine: &Machine, credentials: &[Credential]) -> Result<Option<u64>> {
+    if machine.seed.is_some() && credentials.is_empty() {
+        return Ok(None);
+    }
     let archive = archive(credentials)?;
-    let image = &machine.image()?.disk;
-    let (start, length) = find_partition(image)?;
-    let new = files::unfinished(&disk);
+    let made = write(&machine.image()?.disk, &archive, &machine.file(BOOT))?;
+    match made {
+        Ok(length) => Ok(Some(length)),
+        // A file that was imported may be an image of berth's, or not.
+        Err(_) if machine.seed.is_some() => Ok(None),
+        Err(reason) => Err(Error::failed(
+            "the image's disk",
+            format!("{reason}, and is set up by no cloud-init either"),
+        )),
+    }
+}
+
+/// Writes the disk, if `image` is one that berth built.
+fn write(image: &Path, archive: &[u8], disk: &Path) -> Result<std::result::Result<u64, Foreign>> {
+    let place = match partition::find(image)? {
+        Ok(place) => place,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let new = files::unfinished(disk);
     files::remove(&new)?;
     let mut file = OpenOptions::new()
         .read(true)
@@ -63,16 +73,21 @@ pub(crate) fn make(machine: &Machine, credentials: &[Credential]) -> Result<u64>
         .mode(0o600)
         .open(&new)
         .map_err(Error::io(&new))?;
-    copy(image, start, length, &mut file).map_err(Error::io(&new))?;
-    add(&file, &archive).map_err(|error| {
-        Error::failed(
-            "the image's EFI system partition",
-            format!("is not one that berth made, which this driver needs: {error}"),
-        )
-    })?;
+    copy(image, &place, &mut file).map_err(Error::io(&new))?;
+    if let Err(error) = add(&file, archive) {
+        // What was not said by the operating system is about what the partition holds.
+        if error.raw_os_error().is_some() {
+            return Err(Error::io(&new)(error));
+        }
+        tracing::debug!("{}: {error}", image.display());
+        files::remove(&new)?;
+        return Ok(Err(
+            "has an EFI system partition that is not one of berth's",
+        ));
+    }
     file.sync_all().map_err(Error::io(&new))?;
-    files::settle(&new, &disk)?;
-    Ok(length)
+    files::settle(&new, disk)?;
+    Ok(Ok(place.length))
 }
 
 fn archive(credentials: &[Credential]) -> Result<Vec<u8>> {
@@ -86,56 +101,11 @@ fn archive(credentials: &[Credential]) -> Result<Vec<u8>> {
     Ok(archive.end())
 }
 
-/// The EFI system partition's place and length, in bytes.
-fn find_partition(disk: &Path) -> Result<(u64, u64)> {
-    let file = File::open(disk).map_err(Error::io(disk))?;
-    let mut header = [0; 92];
-    file.read_exact_at(&mut header, SECTOR)
-        .map_err(Error::io(disk))?;
-    let none = |reason: &str| Error::failed("the image's disk", reason);
-    if !header.starts_with(b"EFI PART") {
-        return Err(none(
-            "has no partition table of the kind GPT, which UEFI boots from",
-        ));
-    }
-    let table = number(&header, 72, 8).saturating_mul(SECTOR);
-    let (count, size) = (number(&header, 80, 4).min(128), number(&header, 84, 4));
-    if !(128..=4096).contains(&size) {
-        return Err(none("has a broken partition table"));
-    }
-    for index in 0..count {
-        let mut entry = [0; 48];
-        file.read_exact_at(&mut entry, table.saturating_add(index * size))
-            .map_err(Error::io(disk))?;
-        if entry.starts_with(&ESP) {
-            let (first, last) = (number(&entry, 32, 8), number(&entry, 40, 8));
-            let length = (last.saturating_sub(first))
-                .saturating_add(1)
-                .saturating_mul(SECTOR);
-            return match length <= LARGEST && first > 0 {
-                true => Ok((first.saturating_mul(SECTOR), length)),
-                false => Err(none(
-                    "has an EFI system partition that is not one of berth's",
-                )),
-            };
-        }
-    }
-    Err(none("has no EFI system partition"))
-}
-
-/// A little-endian number of `length` bytes.
-fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
-    let bytes = bytes.get(at..at + length).unwrap_or_default();
-    bytes
-        .iter()
-        .rev()
-        .fold(0, |number, byte| number << 8 | u64::from(*byte))
-}
-
 /// What is zero stays a hole.
-fn copy(disk: &Path, start: u64, length: u64, to: &mut File) -> std::io::Result<()> {
+fn copy(disk: &Path, place: &Partition, to: &mut File) -> std::io::Result<()> {
+    let length = place.length;
     let mut from = File::open(disk)?;
-    from.seek(SeekFrom::Start(start))?;
+    from.seek(SeekFrom::Start(place.start))?;
     to.set_len(length)?;
     let mut chunk = vec![0; 1 << 16];
     let mut done = 0;
@@ -192,70 +162,44 @@ fn extended(entry: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture;
     use fatfs::FormatVolumeOptions;
+    use std::io::Cursor;
+    use std::path::PathBuf;
 
-    const START: u64 = 1 << 20;
     const LENGTH: u64 = 8 << 20;
 
-    /// A disk as berth's images have it: a GPT and, first on it, the EFI system partition.
-    fn disk(folder: &Path) -> std::path::PathBuf {
-        let path = folder.join("disk");
-        let esp = folder.join("esp");
-        let open = |path: &Path| {
-            OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(path)
-                .unwrap()
-        };
-        let file = open(&esp);
-        file.set_len(LENGTH).unwrap();
-        fatfs::format_volume(&file, FormatVolumeOptions::new()).unwrap();
-        {
-            let system = FileSystem::new(&file, FsOptions::new()).unwrap();
+    /// A disk with an EFI system partition, which is one as berth's images have it if there is an `entry`.
+    fn disk(folder: &Path, entry: Option<&str>) -> PathBuf {
+        let (path, mut esp) = (folder.join("disk"), Cursor::new(vec![0; LENGTH as usize]));
+        fatfs::format_volume(&mut esp, FormatVolumeOptions::new()).unwrap();
+        if let Some(text) = entry {
+            let system = FileSystem::new(&mut esp, FsOptions::new()).unwrap();
             let root = system.root_dir();
             for name in ["loader", "loader/entries", "berth"] {
                 root.create_dir(name).unwrap();
             }
-            let text = b"title Debian\nlinux /berth/vmlinuz\ninitrd /berth/initrd\noptions root=x console=ttyS0\n";
-            root.create_file(ENTRY).unwrap().write_all(text).unwrap();
+            let mut file = root.create_file(ENTRY).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
         }
-        let disk = open(&path);
-        disk.set_len(START + LENGTH).unwrap();
-        disk.write_all_at(&std::fs::read(&esp).unwrap(), START)
-            .unwrap();
-        let mut header = [0; 92];
-        header[..8].copy_from_slice(b"EFI PART");
-        header[72..80].copy_from_slice(&2u64.to_le_bytes());
-        header[80..84].copy_from_slice(&128u32.to_le_bytes());
-        header[84..88].copy_from_slice(&128u32.to_le_bytes());
-        disk.write_all_at(&header, SECTOR).unwrap();
-        let mut entry = [0; 128];
-        entry[..16].copy_from_slice(&ESP);
-        entry[32..40].copy_from_slice(&(START / SECTOR).to_le_bytes());
-        entry[40..48].copy_from_slice(&((START + LENGTH) / SECTOR - 1).to_le_bytes());
-        disk.write_all_at(&entry, 2 * SECTOR).unwrap();
+        partition::disk_with(esp.get_ref(), &path);
         path
     }
 
     #[test]
     fn the_boot_disk_has_the_images_loader_and_the_machines_credentials() {
         let folder = tempfile::tempdir().unwrap();
-        let disk = disk(folder.path());
-        assert_eq!(find_partition(&disk).unwrap(), (START, LENGTH));
+        let text = "title Debian\nlinux /berth/vmlinuz\ninitrd /berth/initrd\noptions root=x console=ttyS0\n";
+        let image = disk(folder.path(), Some(text));
         let credential = Credential {
             name: "ssh.authorized_keys.root".into(),
             value: b"ssh-ed25519 AAAA".to_vec(),
         };
         let archive = archive(&[credential]).unwrap();
-        let mut boot = tempfile::tempfile().unwrap();
-        copy(&disk, START, LENGTH, &mut boot).unwrap();
-        add(&boot, &archive).unwrap();
+        let boot = folder.path().join(BOOT);
+        assert_eq!(write(&image, &archive, &boot).unwrap(), Ok(LENGTH));
 
-        boot.rewind().unwrap();
-        let system = FileSystem::new(&boot, FsOptions::new()).unwrap();
+        let system = FileSystem::new(File::open(&boot).unwrap(), FsOptions::new()).unwrap();
         let read = |name: &str| {
             let mut bytes = Vec::new();
             let mut file = system.root_dir().open_file(name).unwrap();
@@ -271,20 +215,39 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_is_no_image_of_berths_is_refused() {
+    fn an_image_that_is_not_berths_gets_no_boot_disk() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("disk");
-        for bytes in [vec![0; 4096], {
-            let mut broken = vec![0xff; 4096];
-            broken[512..520].copy_from_slice(b"EFI PART");
-            broken
-        }] {
-            std::fs::write(&path, bytes).unwrap();
-            assert!(find_partition(&path).is_err());
-        }
-        let empty = tempfile::tempfile().unwrap();
-        empty.set_len(1 << 20).unwrap();
-        assert!(add(&empty, b"").is_err());
+        let boot = folder.path().join(BOOT);
+        let image = disk(folder.path(), None);
+        assert!(write(&image, b"", &boot).unwrap().is_err());
+        // No file system at all.
+        partition::disk_with(&[0; 1 << 20], &image);
+        assert!(write(&image, b"", &boot).unwrap().is_err());
+        std::fs::write(&image, [0; 4096]).unwrap();
+        assert!(write(&image, b"", &boot).unwrap().is_err());
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+    }
+
+    #[test]
+    fn an_image_of_berths_is_handed_credentials_besides_its_seed() {
+        let folder = tempfile::tempdir().unwrap();
+        let given = [Credential {
+            name: "a".into(),
+            value: Vec::new(),
+        }];
+        let image = disk(folder.path(), Some("options x\n"));
+        let mut machine = fixture::machine(folder.path(), &image);
+        assert_eq!(make(&machine, &given).unwrap(), Some(LENGTH));
+        machine.seed = Some("seed".into());
+        assert_eq!(make(&machine, &given).unwrap(), Some(LENGTH));
+        assert_eq!(make(&machine, &[]).unwrap(), None);
+        // One that is not berth's has its seed, or nothing.
+        disk(folder.path(), None);
+        assert_eq!(make(&machine, &given).unwrap(), None);
+        machine.seed = None;
+        let refused = make(&machine, &given).unwrap_err().to_string();
+        assert!(refused.contains("not one of berth's"), "{refused}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use berth_driver_api::{Error, Machine, Progress, Result, State};
 use crate::disks::Disks;
 use crate::record::Record;
 use crate::vboxmanage::VBoxManage;
-use crate::{snapshots, state, vm};
+use crate::{controller, snapshots, state, vm};
 
 /// Before the names of the snapshots that copies need for a while. It is not how those of the user begin.
 const PREFIX: &str = "berth.copy-";
@@ -57,7 +57,7 @@ pub(crate) async fn make(
 
 async fn layers(tool: &VBoxManage, machine: &Machine) -> Result<Vec<PathBuf>> {
     let shown = state::existing(tool, machine).await?;
-    let disk = state::disk(&shown).unwrap_or_default();
+    let disk = controller::disk(&shown).unwrap_or_default();
     let layers = Disks::registered(tool).await?.layers(disk);
     match layers.is_empty() {
         true => Err(Error::failed(

@@ -1,20 +1,25 @@
 //! The VirtualBox driver: a machine is a VM of the user's own VirtualBox, driven by VBoxManage.
 //!
 //! What a machine consists of, in its folder: `virtualbox.toml` (what was decided when it was made), `boot.raw` (the disk
-//! that it boots from, with its credentials), `base.raw` (a link to the image's disk), the two's descriptions
-//! `boot.vmdk` and `base.vmdk`, `disk.vdi` (what it writes), `console.log`, and `berth-NAME-ID/` with VirtualBox's own
-//! settings, logs and snapshots: the memory of a machine that was frozen, and the layers over its disk. Outside, the VM's
-//! registration, whose UUID is the machine's id, and the lease of its SSH port. A VM of that UUID whose settings lie
-//! elsewhere is left alone.
+//! that it boots from, with its credentials, if berth built its image), `base.raw` (a link to the image's disk), `seed.raw`
+//! (a link to its seed, if it has one), descriptions of the three (`boot.vmdk`, `base.vmdk`, `seed.vmdk`), `disk.vdi` (what
+//! it writes), `console.log`, and `berth-NAME-ID/` with VirtualBox's own settings, logs and snapshots: the memory of a
+//! machine that was frozen, and the layers over its disk. Outside, the VM's registration, whose UUID is the machine's id,
+//! and the lease of its SSH port. A VM of that UUID whose settings lie elsewhere is left alone.
 
 mod arguments;
 mod boot;
 mod check;
+mod controller;
 mod copy;
 mod disks;
 mod explain;
+#[cfg(test)]
+mod fixture;
 mod media;
+mod network;
 mod options;
+mod partition;
 mod power;
 mod properties;
 mod record;
@@ -38,6 +43,7 @@ use berth_driver_api::{
     Snapshot, State, files,
 };
 
+use network::Network;
 use record::Record;
 use vboxmanage::VBoxManage;
 
@@ -106,7 +112,11 @@ impl Driver for VirtualBox {
     }
 
     async fn check(&self, machine: &Machine) -> Result<()> {
-        check::machine(machine, &self.info)
+        check::machine(machine, &self.info)?;
+        match Network::of(machine) {
+            Some(network) => network.check(&VBoxManage::find().await?, machine).await,
+            None => Ok(()),
+        }
     }
 
     async fn create(
@@ -115,7 +125,7 @@ impl Driver for VirtualBox {
         credentials: &[Credential],
         _progress: &dyn Progress,
     ) -> Result<()> {
-        check::machine(machine, &self.info)?;
+        self.check(machine).await?;
         let tool = VBoxManage::find().await?;
         let record = prepare(&tool, machine, credentials).await?;
         vm::make(&tool, machine, &record, Vec::new()).await
@@ -158,7 +168,10 @@ impl Driver for VirtualBox {
             port: Record::existing(machine)?.port,
             user: USER.into(),
             jump: Vec::new(),
-            own: None,
+            own: match Network::of(machine) {
+                Some(network) => network.address(machine).await,
+                None => None,
+            },
         })
     }
 
@@ -193,7 +206,7 @@ impl Driver for VirtualBox {
         credentials: &[Credential],
         progress: &dyn Progress,
     ) -> Result<()> {
-        check::machine(machine, &self.info)?;
+        self.check(machine).await?;
         let tool = VBoxManage::find().await?;
         let record = prepare(&tool, machine, credentials).await?;
         copy::make(&tool, source, machine, &record, progress).await

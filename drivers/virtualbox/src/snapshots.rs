@@ -1,5 +1,5 @@
 //! A machine's snapshots: VirtualBox puts a further layer over its disk for each, and keeps the memory of one that runs.
-//! The disk that it boots from, with its credentials, is no part of them.
+//! The disk that it boots from, with its credentials, and its seed are no part of them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use berth_driver_api::{Error, Machine, Result, State};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::arguments::{CONTROLLER, DISK_PORT};
+use crate::controller;
 use crate::explain;
 use crate::properties::Properties;
 use crate::vboxmanage::VBoxManage;
@@ -22,17 +22,9 @@ const CHANGE: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The disk that the machine writes to: the one that it was made with, or the uppermost of the layers that snapshots have
-/// put over that one.
-pub(crate) fn disk(shown: &Properties) -> Option<&str> {
-    shown
-        .get(&format!("{CONTROLLER}-{DISK_PORT}-0"))
-        .filter(|medium| *medium != "none")
-}
-
 /// The disk comes last: a VM that has one is complete.
 pub(crate) fn is_complete(shown: &Properties) -> bool {
-    disk(shown).is_some()
+    controller::disk(shown).is_some()
 }
 
 /// What the machine does. One whose making was broken off is still being made.

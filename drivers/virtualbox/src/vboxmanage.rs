@@ -15,8 +15,9 @@ use crate::service;
 /// The program's name.
 pub(crate) const PROGRAM: &str = "VBoxManage";
 
-/// What changes nothing.
-const QUESTIONS: &[&str] = &["--version", "list", "showvminfo"];
+/// What changes nothing, and may be asked while something is changed. Lists are none of that: the one of the disks fails if
+/// a disk goes meanwhile.
+const QUESTIONS: &[&str] = &["--version", "showvminfo", "dhcpserver"];
 
 /// The oldest VirtualBox whose options are known here.
 pub(crate) const OLDEST: Version = (6, 1);

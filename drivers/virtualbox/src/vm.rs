@@ -6,9 +6,11 @@ use std::path::PathBuf;
 
 use berth_driver_api::{Error, Machine, Result, mac};
 
-use crate::arguments::{self, CONTROLLER, DISK_PORT, Hardware};
+use crate::arguments::Hardware;
+use crate::controller::Controller;
 use crate::disks::Disks;
-use crate::media::{BASE_DESCRIPTION, BOOT_DESCRIPTION, DISK};
+use crate::media::{BASE_DESCRIPTION, BOOT_DESCRIPTION, DISK, SEED_DESCRIPTION};
+use crate::network::Network;
 use crate::record::Record;
 use crate::vboxmanage::VBoxManage;
 use crate::{options, power, state, vdi};
@@ -53,11 +55,7 @@ pub(crate) async fn make(
             )
         })
     };
-    let (base, disk, boot) = (
-        file(BASE_DESCRIPTION)?,
-        file(DISK)?,
-        file(BOOT_DESCRIPTION)?,
-    );
+    let (base, disk) = (file(BASE_DESCRIPTION)?, file(DISK)?);
     let (id, name) = (machine.id.to_string(), name(machine));
     let console = file(CONSOLE)?;
     let hardware = Hardware {
@@ -88,21 +86,22 @@ pub(crate) async fn make(
     );
     tool.call("modifyvm", machine.id, &["--description", &about])
         .await?;
-    tool.run(&hardware.arguments(tool.version)).await?;
-    let controller = [
-        "--name",
-        CONTROLLER,
-        "--add",
-        "sata",
-        "--controller",
-        "IntelAhci",
-        "--portcount",
-        "2",
-        "--bootable",
-        "on",
-    ];
-    tool.call("storagectl", machine.id, &controller).await?;
-    tool.run(&arguments::attach_boot(machine.id, &boot)).await?;
+    let mut hardware = hardware.arguments(tool.version);
+    if let Some(network) = Network::of(machine) {
+        hardware.extend(network.arguments(machine.id, options::card(machine), tool.version));
+    }
+    tool.run(&hardware).await?;
+    let controller = Controller::of(machine);
+    tool.run(&controller.arguments(machine.id)).await?;
+    for (place, description) in [
+        (controller.boot, BOOT_DESCRIPTION),
+        (controller.seed, SEED_DESCRIPTION),
+    ] {
+        if machine.file(description).exists() {
+            let attach = controller.attach_berths(machine.id, place, &file(description)?);
+            tool.run(&attach).await?;
+        }
+    }
     let differing = [
         "createmedium",
         "disk",
@@ -117,7 +116,7 @@ pub(crate) async fn make(
         let filled = tokio::task::spawn_blocking(move || vdi::merge(&layers, &empty)).await;
         filled.map_err(|error| Error::failed("copying the disk", error))??;
     }
-    tool.run(&arguments::attach(machine.id, DISK_PORT, &disk))
+    tool.run(&controller.attach(machine.id, controller.disk, &disk))
         .await?;
     Ok(())
 }
