@@ -11,9 +11,6 @@ use std::path::Path;
 use http::{Answer, Server};
 use vm::{BOOT, Host};
 
-/// Debian with Debian's cloud-init. Nothing of berth's hands anything over: machines made of it get no credentials.
-const RECIPE: &str = "extends = \"debian-13\"\ndescription = \"with cloud-init\"\npackages = [\"cloud-init\", \"sudo\"]\n";
-
 /// The user's own wishes.
 const USER_DATA: &str = "#cloud-config\nssh_keys:\n  ed25519_private: not a key\nruncmd:\n- echo mine >/root/ran\n\
                          write_files:\n- path: /root/wrote\n  content: mine\n";
@@ -22,23 +19,12 @@ const USER_DATA: &str = "#cloud-config\nssh_keys:\n  ed25519_private: not a key\
 #[ignore = "boots VMs; cargo xtask test runs it"]
 fn a_cloud_image_is_pulled_checked_and_set_up_by_cloud_init() {
     let host = Host::with("qemu");
-    let recipes = host.home().join(".config/berth/recipes");
-    fs::create_dir_all(&recipes).unwrap();
-    fs::write(recipes.join("with-cloud-init.toml"), RECIPE).unwrap();
-    let digest = host
-        .berth("image build with-cloud-init")
-        .deadline(BOOT)
-        .text();
-    let stored = host
-        .images()
-        .join(digest.replace(':', "-"))
-        .join("disk.qcow2");
-
-    let server = serve(&stored);
+    let server = serve(&vm::cloud_disk(&host));
     let entry = format!(
         "family = \"cloud\"\nos = \"A cloud\"\nchecksums = \"SHA256SUMS\"\n[urls]\nx86_64 = [\"{}/gone/disk.img\", \"{0}/disk.img\"]\n",
         server.address()
     );
+    let recipes = host.home().join(".config/berth/recipes");
     fs::write(recipes.join("a-cloud.toml"), entry).unwrap();
     host.berth("image pull a-cloud").deadline(BOOT).ok();
 
@@ -70,7 +56,7 @@ fn a_cloud_image_is_pulled_checked_and_set_up_by_cloud_init() {
     host.berth("restart sky --timeout 600").deadline(BOOT).ok();
     assert_eq!(host.inside("sky", "cat /root/ran").text(), "mine");
     host.berth("rm --yes sky").ok();
-    host.berth("image rm a-cloud with-cloud-init").ok();
+    host.berth("image rm a-cloud").ok();
     vm::assert_nothing_left(&host);
 }
 

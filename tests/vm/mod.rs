@@ -8,12 +8,14 @@
 )]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod cloud;
 mod engine;
 mod left;
 mod run;
 mod story;
 mod terminal;
 
+pub use cloud::cloud_disk;
 pub use engine::{FETCH, build_busybox, compose, http_get, short_docker_list};
 pub use left::assert_nothing_left;
 pub use run::{Out, Run};

@@ -4,25 +4,12 @@ use std::fs;
 
 use crate::booted::Booted;
 use crate::http::{self, Answer, Server};
-use crate::vm::{BOOT, Host};
+use crate::vm::{BOOT, Host, cloud_disk};
 use crate::{VBox, walk};
-
-/// Debian with Debian's cloud-init. It stays in the image store, as the other images of the tests do.
-const RECIPE: &str = "extends = \"debian-13\"\ndescription = \"with cloud-init\"\npackages = [\"cloud-init\", \"sudo\"]\n";
-const NAME: &str = "test-cloud-init";
 
 /// Makes it, as whole as VirtualBox makes it here: it boots from its own disk, and has its seed besides. Tells its image.
 pub fn made(vbox: &VBox, host: &Host) -> String {
-    let recipes = host.home().join(".config/berth/recipes");
-    fs::create_dir_all(&recipes).unwrap();
-    fs::write(recipes.join(NAME).with_extension("toml"), RECIPE).unwrap();
-    let digest = host
-        .berth("image build")
-        .arg(NAME)
-        .deadline(BOOT)
-        .text()
-        .replace(':', "-");
-    let disk = fs::read(host.images().join(digest).join("disk.qcow2")).unwrap();
+    let disk = fs::read(cloud_disk(host)).unwrap();
     let expected = format!("sha256:{}", http::sha256(&disk));
     let server = Server::new(move |request| Answer::file(request, &disk));
 

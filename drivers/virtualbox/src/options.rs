@@ -56,12 +56,8 @@ pub(crate) fn info() -> Info {
 
 /// An option whose first choice is the usual one.
 fn choice(name: &str, choices: &[&str], help: &str) -> OptionSpec {
-    OptionSpec {
-        name: name.into(),
-        kind: OptionKind::Choice(choices.iter().map(|word| (*word).to_owned()).collect()),
-        default: choices.first().copied().unwrap_or_default().to_owned(),
-        help: help.into(),
-    }
+    let usual = choices.first().copied().unwrap_or_default();
+    OptionSpec::new(name, OptionKind::choice(choices), usual, help)
 }
 
 /// VirtualBox's name of the machine's network card.
