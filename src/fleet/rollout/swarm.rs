@@ -23,7 +23,8 @@ const MOVING: Duration = Duration::from_secs(300);
 /// How long a node whose work failed is waited for: it may be dead.
 const FAILED: Duration = Duration::from_secs(60);
 
-/// How long managers that have just come back may take to be heard of by the others.
+/// How long managers that have just come back may take to be heard of by the others, and those that lost their leader to
+/// choose another one: until then they have no answer.
 const RETURNING: Duration = Duration::from_secs(60);
 
 /// Between two looks at a node that is on its way.
@@ -142,7 +143,7 @@ impl<'a> Swarms<'a> {
         before: &Fared,
         progress: &dyn Progress,
     ) -> Result<Option<Emptied<'_>>> {
-        let Some(place) = self.place(name).await? else {
+        let Some(place) = settled(async || self.place(name).await).await? else {
             return Ok(None);
         };
         let alone = match place.role {
@@ -152,20 +153,14 @@ impl<'a> Swarms<'a> {
         if place.availability != "active" && !before.drained {
             return Ok(None);
         }
-        let until = Instant::now() + RETURNING;
-        while let Err(error) = self.check(name).await {
-            if !matches!(error, Error::Quorum { .. }) || Instant::now() + PAUSE >= until {
-                return Err(error);
-            }
-            sleep(PAUSE).await;
-        }
+        settled(async || self.check(name).await).await?;
         let _moves = self.one_moves.lock().await;
         progress.phase("Moving the swarm's containers elsewhere");
         rollout
             .journal
             .note(Event::Drained, Some(name), None, None)?;
         let failed = machine::Error::provision(name);
-        let manager = self.manager_for(name, &place).await?;
+        let manager = settled(async || self.manager_for(name, &place).await).await?;
         let moved = swarm::drain(&manager, &place.node, MOVING).await;
         let moved = match moved {
             Ok(moved) => moved,
@@ -205,7 +200,7 @@ impl<'a> Swarms<'a> {
         while !self.takes_part(name, place.role).await && Instant::now() + PAUSE < until {
             sleep(PAUSE).await;
         }
-        let manager = self.manager_for(name, place).await?;
+        let manager = settled(async || self.manager_for(name, place).await).await?;
         let left = until.saturating_duration_since(Instant::now());
         let active = swarm::activate(&manager, &place.node, left).await;
         active.map_err(machine::Error::provision(name))?;
@@ -275,5 +270,18 @@ impl<'a> Swarms<'a> {
         let session = opened.connect(CONNECTING).await?;
         let engine = Engine::over_ssh(&session, &docker.socket);
         Ok(Some(engine.map_err(machine::Error::provision(name))?))
+    }
+}
+
+/// What `ask` says once the managers can tell.
+async fn settled<T>(ask: impl AsyncFn() -> Result<T>) -> Result<T> {
+    let until = Instant::now() + RETURNING;
+    loop {
+        match ask().await {
+            Err(Error::Quorum { .. } | Error::NoManager(_)) if Instant::now() + PAUSE < until => {
+                sleep(PAUSE).await;
+            }
+            told => return told,
+        }
     }
 }
