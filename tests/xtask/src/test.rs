@@ -14,6 +14,10 @@ const IMAGES: &str = "debian-13-docker debian-13 debian-12 uml-kernel";
 /// How many programs that boot VMs run at once: under emulation most of them keep one CPU busy.
 const VM_TESTS_AT_ONCE: usize = 2;
 
+/// How many programs without VMs run at once, each of which runs as many of its tests at once as there are CPUs: most of
+/// their time they wait.
+const TESTS_AT_ONCE: usize = 3;
+
 /// What is to be tested.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -61,6 +65,19 @@ const LONGEST: &[&str] = &[
     "vm_podman",
 ];
 
+/// Tests without VMs of more than ten seconds, likewise.
+const LONGEST_WITHOUT_VMS: &[&str] = &[
+    "rollout",
+    "exec",
+    "image_oci",
+    "resize",
+    "pool",
+    "plugins",
+    "crash",
+    "hostile",
+    "fleet_file",
+];
+
 fn test(parts: &mut Parts, quick: bool) {
     let cache = Cache::from_environment();
     if !parts.part("build", || succeed(&mut cargo("build --workspace"))) {
@@ -71,12 +88,12 @@ fn test(parts: &mut Parts, quick: bool) {
         return;
     }
     parts.part("units and the whole program", || {
-        let one_by_one = Way {
+        let without_vms = Way {
             arguments: &[],
-            at_once: 1,
-            first: &[],
+            at_once: TESTS_AT_ONCE,
+            first: LONGEST_WITHOUT_VMS,
         };
-        suites::run("--workspace --lib --bins --tests", &one_by_one, |_| ())?;
+        suites::run("--workspace --lib --bins --tests", &without_vms, |_| ())?;
         succeed(&mut cargo("test --workspace --doc"))
     });
     if quick {
