@@ -61,7 +61,8 @@ pub(crate) enum Memory<'a> {
 pub(crate) enum Netdev<'a> {
     /// QEMU's own user-mode network, with this loopback port forwarded to SSH.
     User { port: u16 },
-    /// The same, and nothing gets in or out.
+    /// A hub with nothing else on it. Unlike the user-mode network it has no state, which a clone on another network
+    /// could not take up.
     Isolated,
     /// A helper at the other end of [`fds::NETWORK`].
     Helper,

@@ -40,7 +40,7 @@ pub(crate) async fn make(
     };
     if !up {
         let layers = layers(tool, source).await?;
-        return vm::make(tool, machine, record, layers).await;
+        return vm::make(tool, machine, record, &layers).await;
     }
     let about = format!("while berth makes {}", machine.name);
     snapshots::take_as(tool, source, &format!("{PREFIX}{}", machine.id), &about).await?;
@@ -48,7 +48,7 @@ pub(crate) async fn make(
         let mut layers = layers(tool, source).await?;
         // The one that is written now.
         layers.remove(0);
-        vm::make(tool, machine, record, layers).await
+        vm::make(tool, machine, record, &layers).await
     };
     let made = made.await;
     snapshots::remove_all(tool, source, of_copies).await?;

@@ -47,6 +47,18 @@ pub(crate) fn is_made_already(error: &Error) -> bool {
     )
 }
 
+/// True if the service does not know a part of the VM that it has just been given.
+pub(crate) fn is_forgotten(error: &Error) -> bool {
+    says(
+        error,
+        &[
+            "Could not find a storage controller named",
+            "Could not find a controller named",
+            "find the controller with the name",
+        ],
+    )
+}
+
 /// True if the VM is off already.
 pub(crate) fn is_not_running(error: &Error) -> bool {
     says(
@@ -210,6 +222,8 @@ mod tests {
         assert!(is_unknown(&unknown) && !is_locked(&unknown) && !is_not_running(&unknown));
         assert!(is_not_running(&off) && !is_locked(&off));
         assert!(is_locked(&locked) && !is_unknown(&locked));
+        let forgotten = tool("VBoxManage: error: Could not find a controller named 'SATA'\n");
+        assert!(is_forgotten(&forgotten) && !is_unknown(&forgotten));
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl Driver for VirtualBox {
         self.check(machine).await?;
         let tool = VBoxManage::find().await?;
         let record = prepare(&tool, machine, credentials).await?;
-        vm::make(&tool, machine, &record, Vec::new()).await
+        vm::make(&tool, machine, &record, &[]).await
     }
 
     async fn start(&self, machine: &Machine, progress: &dyn Progress) -> Result<()> {

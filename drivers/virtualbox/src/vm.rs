@@ -13,7 +13,7 @@ use crate::media::{BASE_DESCRIPTION, BOOT_DESCRIPTION, DISK, SEED_DESCRIPTION};
 use crate::network::Network;
 use crate::record::Record;
 use crate::vboxmanage::VBoxManage;
-use crate::{options, power, state, vdi};
+use crate::{explain, options, power, state, vdi};
 
 /// The serial console, in the machine's folder. VirtualBox begins it anew at each start.
 pub(crate) const CONSOLE: &str = "console.log";
@@ -29,9 +29,29 @@ pub(crate) fn folder(machine: &Machine) -> PathBuf {
     machine.file(&name(machine))
 }
 
+/// How often a VM is begun anew of which VirtualBox's service forgot a part while it was made.
+const FORGOTTEN: u32 = 2;
+
 /// Makes it of the disks that are there, unless a complete one is registered. What another call left half-made goes. Its
 /// disk has what the `layers` of another machine's have, the uppermost first.
 pub(crate) async fn make(
+    tool: &VBoxManage,
+    machine: &Machine,
+    record: &Record,
+    layers: &[PathBuf],
+) -> Result<()> {
+    for _ in 0..FORGOTTEN {
+        match make_once(tool, machine, record, layers.to_vec()).await {
+            Err(error) if explain::is_forgotten(&error) => {
+                tracing::debug!("the VM is made anew: {error}");
+            }
+            outcome => return outcome,
+        }
+    }
+    make_once(tool, machine, record, layers.to_vec()).await
+}
+
+async fn make_once(
     tool: &VBoxManage,
     machine: &Machine,
     record: &Record,

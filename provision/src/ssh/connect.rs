@@ -91,8 +91,9 @@ async fn attempt(stop: &Stop<'_>, greeting: Duration) -> Result<Connected, Faile
     let Target {
         host, port, jump, ..
     } = stop.target;
-    let (wire, carrier) = reach(host, *port, jump, greeting).await?;
-    let (handle, ended) = handshake(stop, wire).await?;
+    let way = reach(host, *port, jump, greeting).await?;
+    let (handle, ended) = way.greeting.before(handshake(stop, way.wire)).await?;
+    let carrier = way.carrier;
     Ok(Connected {
         handle,
         carrier,
@@ -121,10 +122,11 @@ pub async fn greet(target: &Target, deadline: Duration) -> Result<()> {
     let attempt = async {
         // Beside the deadline as a whole, so that silence is told from slowness.
         let greeting = deadline.mul_f32(0.9);
-        let (wire, _carrier) = reach(&target.host, target.port, &target.jump, greeting).await?;
+        let way = reach(&target.host, target.port, &target.jump, greeting).await?;
         let (client, ..) = stop.client();
-        let connecting = client::connect_stream(config(&stop.pinned), wire, client);
-        connecting.await.map(drop).map_err(|ended| stop.why(ended))
+        let connecting = client::connect_stream(config(&stop.pinned), way.wire, client);
+        let connected = async { connecting.await.map(drop).map_err(|ended| stop.why(ended)) };
+        way.greeting.before(connected).await
     };
     match timeout(deadline, attempt).await {
         Ok(Ok(())) => Ok(()),

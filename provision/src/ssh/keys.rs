@@ -173,13 +173,16 @@ async fn learn(
     let seen = Arc::new(Mutex::new(None));
     let watcher = Watcher { seen: seen.clone() };
     let attempt = async {
-        let (wire, _carrier) = reach(host, port, jump, deadline).await?;
-        let passing = |error: russh::Error| Failed::Passing(error.to_string());
+        let way = reach(host, port, jump, deadline).await?;
         // The watcher refuses every key, so this ends in an error as soon as the key was seen.
-        match client::connect_stream(only(kind), wire, watcher).await {
-            Ok(_) => Err(Failed::Passing("it accepted a refused key".to_owned())),
-            Err(error) => Err::<(), _>(passing(error)),
-        }
+        let looked = async {
+            let connected = client::connect_stream(only(kind), way.wire, watcher).await;
+            Err::<(), _>(Failed::Passing(match connected {
+                Ok(_) => "it accepted a refused key".to_owned(),
+                Err(error) => error.to_string(),
+            }))
+        };
+        way.greeting.before(looked).await
     };
     let outcome = tokio::time::timeout(deadline, attempt)
         .await

@@ -84,7 +84,7 @@ impl CommandLine<'_> {
                     .set("id", "net0")
                     .set("hostname", self.name)
                     .set("hostfwd", format_args!("tcp:127.0.0.1:{port}-:22")),
-                Netdev::Isolated => Values::of("user").set("id", "net0").set("restrict", "on"),
+                Netdev::Isolated => Values::of("hubport").set("id", "net0").set("hubid", 0),
                 Netdev::Helper => Values::of("stream")
                     .set("id", "net0")
                     .set("server", "off")

@@ -204,7 +204,7 @@ fn a_machine_that_is_frozen_keeps_its_memory_and_a_clone_copies_it() {
     assert_eq!(
         differs(&with(Memory::Kept(file), Netdev::Isolated)),
         "-object memory-backend-file,mem-path=/t,,1/memory,share=on,id=mem0,size=1048576k\n\
-         -netdev user,id=net0,restrict=on"
+         -netdev hubport,id=net0,hubid=0"
     );
     assert_eq!(
         differs(&with(Memory::CopyOf(file), Netdev::User { port: 42001 })),
