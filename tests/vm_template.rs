@@ -155,6 +155,12 @@ fn clones_of_one_template_are_machines_of_their_own() {
     host.berth("suspend").arg(&last).ok();
     host.berth("resume").arg(&last).ok();
     seen.extend(identities(&host, &[last]));
+    // The template was on no network. Here the address comes by DHCP, and is this computer's own.
+    let made = create(&host, "passt -o network=passt").ok();
+    println!("on passt's network: {:.1?}\n{}", made.took, made.stderr);
+    assert!(!made.stderr.contains("booted instead"), "{}", made.stderr);
+    assert!(engines.insert(engine_id(&host, "passt")), "{engines:?}");
+    seen.extend(identities(&host, &["passt".to_owned()]));
     assert_all_differ(&seen);
 
     // One that was killed boots from its own disk, and is who it was. Its host key is checked by whoever asks.

@@ -42,6 +42,7 @@ const VM_TEST_TOOLS: &[(&str, &str)] = &[
     ("/usr/sbin/libvirtd", "libvirt-daemon"),
     ("/usr/bin/virsh", "libvirt-clients"),
     ("/usr/sbin/dnsmasq", "dnsmasq-base"),
+    ("/usr/bin/passt", "passt"),
     ("/usr/sbin/iptables", "iptables"),
 ];
 
