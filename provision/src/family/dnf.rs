@@ -22,8 +22,16 @@ pub(super) struct Dnf {
     pub(super) upstream: fn(&Os) -> Result<(&'static str, String), String>,
 }
 
-/// How dnf is called: it asks nothing, keeps what it downloaded for a way back, and lets an engine take another's place.
-const DNF: &str = "dnf -q -y --setopt=keepcache=True --setopt=install_weak_deps=False";
+/// How dnf is called: it asks nothing, and keeps what it downloaded for a way back. Told to be quiet (`-q`), neither form
+/// of it would say why a mirror cannot be had. A command's own options come after it: dnf 5 refuses them before.
+const DNF: &str = "dnf -y --setopt=keepcache=True --setopt=install_weak_deps=False";
+
+/// For what needs no repository, so that none is asked for. To disable them all would be an error to dnf 5 where there is
+/// none.
+const NO_REPOSITORY: &str = "--setopt=reposdir=/dev/null";
+
+/// What begins the lines in which a version is offered, among all that dnf says.
+const OFFERED: &str = "offered:";
 
 /// What upstream publishes; those in the first list have the engine's version.
 const UPSTREAM_VERSIONED: &[&str] = &["docker-ce", "docker-ce-cli"];
@@ -44,12 +52,13 @@ const LIST: &str = "/etc/yum.repos.d/docker-ce.repo";
 
 /// What dnf says of causes that pass, and what they are.
 const PASSING: &[(&str, &str)] = &[
+    // Mostly, dnf waits by itself.
     (
-        "Waiting for process",
+        "Another transaction is in progress",
         "another program is installing packages",
     ),
     (
-        "another app is currently holding",
+        "can't create transaction lock",
         "another program is installing packages",
     ),
     ("Could not resolve host", "names do not resolve yet"),
@@ -60,6 +69,7 @@ const PASSING: &[(&str, &str)] = &[
     ("Timeout was reached", "the mirror does not answer"),
     ("Operation too slow", "the mirror does not answer"),
     ("Connection reset", "the mirror does not answer"),
+    ("Transferred a partial file", "the mirror does not answer"),
     ("Status code: 5", "the mirror is in trouble"),
     ("Status code: 429", "the mirror is in trouble"),
     ("checksum doesn't match", "the mirror is being updated"),
@@ -164,28 +174,32 @@ impl Family for Dnf {
             return missing;
         }
         let words = self.words(kind, source, version);
-        // install does not go back by itself everywhere.
-        let back = match version {
-            Some(_) => format!(" || {DNF} --allowerasing downgrade {words}"),
+        let then = match version {
+            // install does not go back by itself everywhere, and says neither then nor after downgrade that it did not.
+            Some(_) => format!(
+                " && rpm -q {words} >/dev/null || {{ {DNF} downgrade --allowerasing {words} && rpm -q {words} >&2; }}"
+            ),
             None => format!(" && {DNF} upgrade {words}"),
         };
-        format!("{DNF} --refresh --allowerasing install {words}{back}")
+        format!("{DNF} --refresh install --allowerasing {words}{then}")
     }
 
     fn pin_script(&self, kind: Kind) -> String {
-        // A command of dnf 5's own, and a package's in dnf 4.
+        // A command of dnf 5's own, and a package's in dnf 4. A lock on another version would stay beside the new one, or
+        // keep it out.
         format!(
-            "{DNF} versionlock list >/dev/null 2>&1 || {DNF} install python3-dnf-plugin-versionlock || \
-             {DNF} install 'dnf-command(versionlock)'; for p in {}; do \
-             ! rpm -q $p >/dev/null 2>&1 || {DNF} versionlock add $p >/dev/null || exit; done",
-            self.held(kind)
+            "{DNF} {NO_REPOSITORY} versionlock list >/dev/null 2>&1 || {DNF} install python3-dnf-plugin-versionlock || \
+             {DNF} install 'dnf-command(versionlock)'; {unpin} && for p in {held}; do \
+             ! rpm -q $p >/dev/null 2>&1 || {DNF} {NO_REPOSITORY} versionlock add $p >/dev/null || exit; done",
+            unpin = self.unpin_script(kind),
+            held = self.held(kind),
         )
     }
 
     fn unpin_script(&self, kind: Kind) -> String {
         format!(
             "for p in {}; do if grep -qsE \"(^|[^a-z])$p(-[0-9]|\\\"|$)\" /etc/dnf/plugins/versionlock.list \
-             /etc/dnf/versionlock.toml; then {DNF} versionlock delete $p >/dev/null || exit; fi; done",
+             /etc/dnf/versionlock.toml; then {DNF} {NO_REPOSITORY} versionlock delete $p >/dev/null || exit; fi; done",
             self.held(kind)
         )
     }
@@ -200,23 +214,26 @@ impl Family for Dnf {
         let Some(package) = versioned.first() else {
             return "true".to_owned();
         };
+        // Where a mirror that does not answer is no failure, it is one if nothing is offered.
         format!(
-            "{elsewhere} {DNF} $o --refresh repoquery --qf '%{{evr}}\\n' {package}; s=$?; \
-             [ -z \"$d\" ] || rm -rf \"$d\"; exit $s",
+            "{elsewhere} t=$({DNF} $o --refresh repoquery --qf '{OFFERED}%{{evr}}\\n' {package}); s=$?; echo \"$t\"; \
+             case $s$t in 0*{OFFERED}*) ;; 0*) {DNF} $o --setopt='*.skip_if_unavailable=False' --refresh makecache >&2; \
+             s=$?;; esac; [ -z \"$d\" ] || rm -rf \"$d\"; exit $s",
             elsewhere = Self::elsewhere(elsewhere),
         )
     }
 
     fn offered(&self, printed: &[u8]) -> Vec<String> {
         let text = String::from_utf8_lossy(printed);
-        versions(text.lines().map(|line| line.trim().to_owned()))
+        let version = |line: &str| Some(line.strip_prefix(OFFERED)?.trim().to_owned());
+        versions(text.lines().filter_map(version))
     }
 
     fn install_files_script(&self, folder: &str) -> String {
         // Libraries that the machine has in a later version are left alone; only engines go back.
         format!(
-            "{select} {DNF} --disablerepo='*' --setopt=localpkg_gpgcheck=False --allowerasing install \"$@\" && \
-             {DNF} --disablerepo='*' --setopt=localpkg_gpgcheck=False downgrade \"$@\" >/dev/null 2>&1; \
+            "{select} {DNF} {NO_REPOSITORY} --setopt=localpkg_gpgcheck=False install --allowerasing \"$@\" && \
+             {DNF} {NO_REPOSITORY} --setopt=localpkg_gpgcheck=False downgrade \"$@\" >/dev/null 2>&1; \
              for p; do rpm -q \"$(rpm -qp --qf '%{{NEVRA}}' \"$p\" 2>/dev/null)\" >/dev/null || \
              {{ echo \"$p was not installed\" >&2; exit 1; }}; done",
             select = super::select_rpms(folder, ENGINE_PACKAGES),
@@ -231,7 +248,7 @@ impl Family for Dnf {
              [ -e \"$f/$b\" ] && continue; \
              c=$(find /var/cache/dnf /var/cache/libdnf5 -name \"$b\" 2>/dev/null | head -n 1); \
              if [ -n \"$c\" ]; then cp \"$c\" \"$f/\"; else \
-             {DNF} reinstall --downloadonly --downloaddir=\"$f\" \"${{b%.rpm}}\" >&2; fi; \
+             {DNF} --setopt=destdir=\"$f\" reinstall --downloadonly \"${{b%.rpm}}\" >&2; fi; \
              [ -e \"$f/$b\" ] || {{ echo \"$b can be had neither from dnf's cache nor from a mirror\" >&2; exit 1; }}; done",
             folder = quote(folder),
         )
@@ -248,12 +265,19 @@ impl Family for Dnf {
         if let Some(missing) = self.missing(kind, source) {
             return missing;
         }
-        // Into a root of its own that holds nothing, so that what this machine has already is fetched too.
+        // Into a root of its own that holds nothing, so that what this machine has already is fetched too; what dnf would
+        // look for there is named: settings, variables, repositories and the release, but not what is held. It is a test
+        // of installing there, because dnf 5 checks no signatures of what it only downloads.
         format!(
             "f={folder}; {elsewhere} r=$(mktemp -d) || exit; \
-             v=$(. /etc/os-release; echo \"$VERSION_ID\"); \
-             {DNF} --setopt=reposdir=/etc/yum.repos.d $o --installroot=\"$r\" --releasever=\"${{v%%.*}}\" \
-             install --downloadonly --downloaddir=\"$f\" {words}; s=$?; rm -rf \"$r\" \"$d\"; exit $s",
+             v=$(rpm -q --qf '[%{{PROVIDENAME}} %{{PROVIDEVERSION}}\\n]' --whatprovides 'system-release(releasever)' | \
+             sed -n 's/^system-release(releasever) //p' | head -n 1); \
+             [ -n \"$v\" ] || v=$(. /etc/os-release; echo \"${{VERSION_ID%%.*}}\"); \
+             c=/etc/dnf/dnf.conf; [ -e $c ] || c=/dev/null; \
+             {DNF} --config=$c --setopt=varsdir=/etc/dnf/vars,/etc/yum/vars ${{o:---setopt=reposdir=/etc/yum.repos.d}} \
+             --disableplugin=versionlock --installroot=\"$r\" --releasever=\"$v\" --setopt=destdir=\"$f\" \
+             --setopt=tsflags=test --setopt=diskspacecheck=False install {words}; s=$?; rm -rf \"$r\"; \
+             [ -z \"$d\" ] || rm -rf \"$d\"; exit $s",
             folder = quote(folder),
             elsewhere = Self::elsewhere(elsewhere),
             words = self.words(kind, source, version),

@@ -132,9 +132,7 @@ impl Before {
 
     /// Installs the kept packages and puts the engine's settings back.
     pub(super) async fn restore(&self, context: &Context<'_>) -> Result<()> {
-        let install = context
-            .family
-            .install_files_script(&format!("{FOLDER}/packages"));
+        let install = install_kept_script(context, &format!("{FOLDER}/packages"));
         let script = format!(
             "rm -f {FOLDER}/reserve; \
              if [ -e {FOLDER}/daemon.json ]; then cmp -s {FOLDER}/daemon.json {DAEMON_JSON} || \
@@ -163,4 +161,13 @@ impl Before {
             .await
             .map(drop)
     }
+}
+
+/// A script that installs what a folder keeps. What holds the version that is there would hold it against us too.
+pub(super) fn install_kept_script(context: &Context<'_>, folder: &str) -> String {
+    format!(
+        "{{ {}; }}; ( {} )",
+        context.family.unpin_script(context.wanted.engine),
+        context.family.install_files_script(folder)
+    )
 }

@@ -2,6 +2,9 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod dnf;
+mod dnf5;
+mod mirror;
 mod rpm;
 mod sandbox;
 #[path = "../common/serve.rs"]
@@ -10,9 +13,9 @@ mod serve;
 use std::fs;
 use std::path::Path;
 
-use berth_provision::family::{self, Family, Source, is_version};
+use berth_provision::Kind;
+use berth_provision::family::{self, Family, Source};
 use berth_provision::os::Os;
-use berth_provision::{Kind, Upstream};
 use sandbox::Sandbox;
 
 fn os(text: &str) -> Os {
@@ -30,140 +33,6 @@ fn seen(sandbox: &Sandbox, family: &dyn Family) -> String {
         .unwrap_or_default()
         .trim()
         .to_owned()
-}
-
-#[test]
-fn dnf_installs_from_upstream_and_goes_back() {
-    let programs = ["dnf", "rpmbuild", "rpmsign", "createrepo_c", "gpg"];
-    let Some(sandbox) = Sandbox::with(&programs) else {
-        return;
-    };
-    let os = os("ID=rocky\nID_LIKE=\"rhel centos fedora\"\nVERSION_ID=\"9.4\"\n");
-    let family = family_of(&os);
-    let mirror = tempfile::tempdir().unwrap();
-    let centos = mirror.path().join("linux/centos");
-    let stable = centos.join(format!("9/{}/stable", std::env::consts::ARCH));
-    fs::create_dir_all(&stable).unwrap();
-    for version in ["27.0.1", "27.0.3", "28.0.0"] {
-        rpm::build(&stable, "docker-ce", 3, version);
-        rpm::build(&stable, "docker-ce-cli", 1, version);
-    }
-    for other in [
-        "containerd.io",
-        "docker-buildx-plugin",
-        "docker-compose-plugin",
-    ] {
-        rpm::build(&stable, other, 0, "1.7.27");
-    }
-    let fingerprint = rpm::sign(&stable, &centos.join("gpg"));
-    rpm::index(&stable);
-    let (port, _) = serve::serve(mirror.path().to_owned());
-    let upstream =
-        Upstream::mirror(&format!("http://127.0.0.1:{port}"), Some(&fingerprint)).unwrap();
-    let repository = family.repository(&os, &upstream).unwrap();
-    let key = sandbox.ok(&family.fetch_script(&repository.key_url));
-    assert!(key.contains("BEGIN PGP PUBLIC KEY BLOCK"), "{key}");
-
-    // Without a trace, before the machine knows the repository.
-    let elsewhere = Some((&repository, key.as_str()));
-    let printed = sandbox.ok(&family.offers_script(Kind::Docker, Source::Upstream, elsewhere));
-    let offered = family.offered(printed.as_bytes());
-    assert_eq!(
-        offered,
-        ["3:28.0.0-1.test", "3:27.0.3-1.test", "3:27.0.1-1.test"]
-    );
-    assert!(
-        sandbox
-            .run(&format!("ls {}", repository.list_path))
-            .is_err()
-    );
-
-    sandbox.write(repository.key_path, &key);
-    sandbox.write(repository.list_path, &repository.list);
-    let pinned = offered
-        .iter()
-        .find(|version| is_version(version, "27.0"))
-        .unwrap();
-    sandbox.ok(&family.install_script(Kind::Docker, Source::Upstream, Some(pinned)));
-    assert_eq!(seen(&sandbox, family), "ii docker-ce 3:27.0.3-1.test");
-    sandbox.ok(&family.keep_files_script(Kind::Docker, "/var/tmp/kept"));
-    let kept = sandbox.ok("ls /var/tmp/kept");
-    assert!(
-        kept.contains("docker-ce-27.0.3-1.test.noarch.rpm"),
-        "{kept}"
-    );
-    assert!(kept.contains("containerd.io-1.7.27"), "{kept}");
-
-    sandbox.ok(&family.install_script(Kind::Docker, Source::Upstream, None));
-    assert_eq!(seen(&sandbox, family), "ii docker-ce 3:28.0.0-1.test");
-    sandbox.ok(&family.install_files_script("/var/tmp/kept"));
-    assert_eq!(seen(&sandbox, family), "ii docker-ce 3:27.0.3-1.test");
-    let cli = sandbox.ok("rpm -q docker-ce-cli");
-    assert_eq!(cli.trim(), "docker-ce-cli-27.0.3-1.test.noarch");
-    sandbox.ok(&family.install_script(Kind::Docker, Source::Upstream, Some("3:27.0.1-1.test")));
-    assert_eq!(seen(&sandbox, family), "ii docker-ce 3:27.0.1-1.test");
-
-    // Debian has not dnf's versionlock: this is what it writes, in dnf 4 and 5.
-    for (path, text) in [
-        (
-            "/etc/dnf/plugins/versionlock.list",
-            "# Added lock on Sun Nov 22\ndocker-ce-3:27.0.1-1.test.*\n",
-        ),
-        (
-            "/etc/dnf/versionlock.toml",
-            "version = \"1.0\"\n[[packages]]\nname = \"docker-ce\"\n",
-        ),
-    ] {
-        let of_others = text.replace("docker-ce", "docker-ce-cli");
-        sandbox.write(path, &of_others);
-        assert_eq!(seen(&sandbox, family), "ii docker-ce 3:27.0.1-1.test");
-        sandbox.write(path, text);
-        assert_eq!(seen(&sandbox, family), "hi docker-ce 3:27.0.1-1.test");
-        sandbox.write(path, "");
-    }
-
-    let words = sandbox.run(&family.install_script(Kind::Docker, Source::Distro, None));
-    assert!(words.unwrap_err().contains("use the channel upstream"));
-}
-
-#[test]
-fn dnf_refuses_a_package_that_another_key_signed() {
-    let programs = ["dnf", "rpmbuild", "rpmsign", "createrepo_c", "gpg"];
-    let Some(sandbox) = Sandbox::with(&programs) else {
-        return;
-    };
-    let os = os("ID=fedora\nVERSION_ID=42\n");
-    let family = family_of(&os);
-    let mirror = tempfile::tempdir().unwrap();
-    let fedora = mirror.path().join("linux/fedora");
-    let stable = fedora.join(format!("42/{}/stable", std::env::consts::ARCH));
-    fs::create_dir_all(&stable).unwrap();
-    for package in [
-        "docker-ce",
-        "docker-ce-cli",
-        "containerd.io",
-        "docker-buildx-plugin",
-        "docker-compose-plugin",
-    ] {
-        rpm::build(&stable, package, 0, "28.0.0");
-    }
-    rpm::sign(&stable, &fedora.join("gpg"));
-    // The key of someone else.
-    let other = tempfile::tempdir().unwrap();
-    let key = other.path().join("key");
-    let nothing = tempfile::tempdir().unwrap();
-    let fingerprint = rpm::sign(nothing.path(), &key);
-    rpm::index(&stable);
-    let (port, _) = serve::serve(mirror.path().to_owned());
-    let upstream =
-        Upstream::mirror(&format!("http://127.0.0.1:{port}"), Some(&fingerprint)).unwrap();
-    let repository = family.repository(&os, &upstream).unwrap();
-    sandbox.write(repository.key_path, &fs::read_to_string(&key).unwrap());
-    sandbox.write(repository.list_path, &repository.list);
-    let words = sandbox.run(&family.install_script(Kind::Docker, Source::Upstream, None));
-    let words = words.unwrap_err();
-    assert!(words.contains("GPG"), "{words}");
-    assert_eq!(seen(&sandbox, family), "");
 }
 
 #[test]

@@ -6,6 +6,11 @@ use std::process::Command;
 
 /// Builds a package that has nothing in it but its name.
 pub fn build(folder: &Path, name: &str, epoch: u32, version: &str) {
+    build_with(folder, name, epoch, version, "");
+}
+
+/// As [`build`], with more lines of its description.
+pub fn build_with(folder: &Path, name: &str, epoch: u32, version: &str, more: &str) {
     let work = tempfile::tempdir().unwrap();
     let spec = work.path().join("x.spec");
     let epoch = match epoch {
@@ -14,7 +19,7 @@ pub fn build(folder: &Path, name: &str, epoch: u32, version: &str) {
     };
     let text = format!(
         "Name: {name}\n{epoch}Version: {version}\nRelease: 1.test\nSummary: a stand-in\nLicense: none\n\
-         BuildArch: noarch\n%description\nA stand-in.\n%files\n"
+         BuildArch: noarch\n{more}%description\nA stand-in.\n%files\n"
     );
     fs::write(&spec, text).unwrap();
     // Debian's rpm keeps a database in the home of whoever asks it anything.

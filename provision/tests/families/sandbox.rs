@@ -1,5 +1,5 @@
-//! This computer's own system, with all that is changed in it kept in memory and thrown away: real package managers
-//! work on their real paths.
+//! This computer's own system, or one in a folder, with all that is changed in it kept in memory and thrown away: real
+//! package managers work on their real paths.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 pub struct Sandbox {
     folder: tempfile::TempDir,
+    system: PathBuf,
 }
 
 impl Sandbox {
@@ -22,11 +23,17 @@ impl Sandbox {
                 return None;
             }
         }
+        Self::over(Path::new("/"))
+    }
+
+    /// That of the system in a folder; None, and loudly, where it cannot be had.
+    pub fn over(system: &Path) -> Option<Self> {
         let folder = tempfile::Builder::new()
             .prefix("berth-families-")
             .tempdir_in("/dev/shm");
         let sandbox = Sandbox {
             folder: folder.unwrap(),
+            system: system.to_owned(),
         };
         for name in ["upper", "work", "root"] {
             fs::create_dir(sandbox.path(name)).unwrap();
@@ -51,17 +58,27 @@ impl Sandbox {
         fs::write(path, text).unwrap();
     }
 
+    /// The names of what scripts left in a folder.
+    pub fn left(&self, path: &str) -> Vec<String> {
+        let path = self.path("upper").join(path.trim_start_matches('/'));
+        let entries = fs::read_dir(path).into_iter().flatten();
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
     /// Runs a script as root; what it printed, or what it said when it failed.
     pub fn run(&self, script: &str) -> Result<String, String> {
         let output = Command::new("unshare")
             .args(["-m", "sh", "-c"])
             .arg(
-                "cd \"$1\" && mount -t overlay overlay -o lowerdir=/,upperdir=upper,workdir=work root && \
+                "cd \"$1\" && mount -t overlay overlay -o \"lowerdir=$3,upperdir=upper,workdir=work\" root && \
                  mount --rbind /proc root/proc && mount --rbind /dev root/dev && exec chroot root sh -c \"$2\"",
             )
             .arg("sh")
             .arg(self.folder.path())
             .arg(format!("export LC_ALL=C; {script}"))
+            .arg(&self.system)
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", "/root")

@@ -68,6 +68,7 @@ const LONGEST: &[&str] = &[
 /// Tests without VMs of more than ten seconds, likewise.
 const LONGEST_WITHOUT_VMS: &[&str] = &[
     "rollout",
+    "families",
     "exec",
     "image_oci",
     "resize",
@@ -122,7 +123,9 @@ fn test(parts: &mut Parts, quick: bool) {
                 at_once: VM_TESTS_AT_ONCE,
                 first: LONGEST,
             };
-            suites::run("--test vm_*", &with_vms, |tests| {
+            // Those of package managers whose system is fetched are of this ring too.
+            let words = "-p berth -p berth-provision --test vm_* --test families";
+            suites::run(words, &with_vms, |tests| {
                 cache.tell(tests);
             })
         });
