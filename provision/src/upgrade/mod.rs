@@ -193,6 +193,7 @@ pub async fn roll_back(
     let asked = Error::BrokenOff {
         host: session.host().to_owned(),
         to: before.plan.to.clone(),
+        channel: before.plan.channel.clone(),
     };
     match back(&context, &before, asked, watch).await {
         Error::RolledBack { .. } => Ok(Some(before.plan)),
