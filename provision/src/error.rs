@@ -373,6 +373,8 @@ pub enum Error {
         host: String,
         /// To which package version.
         to: String,
+        /// By which channel.
+        channel: String,
     },
 
     /// An upgrade failed, and everything is as it was.

@@ -53,6 +53,14 @@ const KERNEL_OPTIONS: &str = "/run/systemd/system/docker.service.d/50-berth-kern
 /// How a user's own systemd is reached by someone who logged in over SSH.
 const USER: &str = "XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user";
 
+/// How systemd is told of podman's units: everybody but root has their own.
+fn systemctl(is_root: bool) -> &'static str {
+    match is_root {
+        true => "systemctl",
+        false => USER,
+    }
+}
+
 impl Init {
     /// A script that prints the state of an engine's service, systemd's words for it.
     pub(crate) fn look_script(self, kind: Kind) -> String {
@@ -132,15 +140,32 @@ impl Init {
         }
     }
 
-    /// A script that starts Docker anew, as root.
-    pub(crate) fn again_script(self) -> String {
-        match self {
-            Init::Systemd => format!(
+    /// A script that prints which program an engine runs from, if it runs.
+    pub(crate) fn program_script(self, kind: Kind, is_root: bool) -> String {
+        let pid = match (self, kind) {
+            (Init::Systemd, Kind::Podman) => {
+                format!("{} show -P MainPID podman.service", systemctl(is_root))
+            }
+            // Where OpenRC keeps it is not known.
+            (Init::OpenRc, Kind::Podman) => return "true".to_owned(),
+            _ => "cat /run/docker.pid".to_owned(),
+        };
+        format!("readlink /proc/$({pid})/exe 2>/dev/null; true")
+    }
+
+    /// A script that starts an engine anew.
+    pub(crate) fn again_script(self, kind: Kind, is_root: bool) -> String {
+        match (self, kind) {
+            // Its containers are none of this service's.
+            (Init::Systemd, Kind::Podman) => {
+                format!("{} try-restart podman.service", systemctl(is_root))
+            }
+            (Init::Systemd, _) => format!(
                 "systemctl daemon-reload; {afresh}; systemctl restart docker.service && exit 0; {words}; exit 1",
                 afresh = afresh(Kind::Docker),
                 words = words("docker.service"),
             ),
-            Init::OpenRc => "rc-service docker restart".to_owned(),
+            (Init::OpenRc, kind) => format!("rc-service {kind} restart"),
         }
     }
 }
@@ -213,7 +238,10 @@ mod tests {
                 init.start_script(Kind::Docker),
                 init.start_script(Kind::Podman),
                 init.restart_script(),
-                init.again_script(),
+                init.program_script(Kind::Docker, true),
+                init.program_script(Kind::Podman, false),
+                init.again_script(Kind::Docker, true),
+                init.again_script(Kind::Podman, false),
                 rootless_script("it's me"),
                 rootless_start_script(),
             ] {

@@ -71,10 +71,7 @@ pub async fn versions(
             package: package.name.clone(),
             version: package.version.clone(),
             held: package.held,
-            channel: match install::source(package) {
-                Some(source) => word(source),
-                None => "bundle",
-            },
+            channel: install::channel(package),
         })
     });
     let installed = installed.collect();
@@ -115,7 +112,7 @@ pub async fn versions(
         };
         Offer {
             engine: kind,
-            channel: word(source),
+            channel: source.word(),
             versions,
             error,
         }
@@ -150,11 +147,4 @@ async fn offered(context: &Context<'_>, source: Source) -> Result<Vec<String>> {
         .packages("listing the engine's versions", &script)
         .await?;
     Ok(family.offered(&printed))
-}
-
-fn word(source: Source) -> &'static str {
-    match source {
-        Source::Distro => "distro",
-        Source::Upstream => "upstream",
-    }
 }

@@ -152,15 +152,7 @@ pub async fn go_back(
     let doing = format!("upgrade {name}");
     let _lock = berth.lock(name, &doing, |who| progress.note(who)).await?;
     let opened = berth.open(name).await?;
-    let wanted = Wanted {
-        settings: opened.record.settings.resolve()?,
-        // The bundle that it came from need not be there any more.
-        channel: Channel::Distro,
-        ..wanted(&EngineWish {
-            channel: DISTRO.to_owned(),
-            ..wish.clone()
-        })?
-    };
+    let wanted = wanted_of_kept(&opened.record, wish)?;
     let session = log_in(&opened).await?;
     let journal = Journal::begin(&opened.folder.journal(), "upgrade")?;
     let reached = |title: &str| {
@@ -190,6 +182,18 @@ pub async fn go_back(
             Err(Error::provision(name)(error))
         }
     }
+}
+
+/// What provisioning is to be told of a wish that is met by what the machine has kept: the bundle that it came from need
+/// not be there any more.
+fn wanted_of_kept(record: &Record, wish: &EngineWish) -> Result<Wanted> {
+    Ok(Wanted {
+        settings: record.settings.resolve()?,
+        ..wanted(&EngineWish {
+            channel: DISTRO.to_owned(),
+            ..wish.clone()
+        })?
+    })
 }
 
 /// Records what the machine has now, and has clients reach it.
@@ -229,7 +233,7 @@ pub async fn roll_back(berth: &Berth, name: &str, progress: &dyn Progress) -> Re
     let doing = format!("upgrade {name}");
     let _lock = berth.lock(name, &doing, |who| progress.note(who)).await?;
     let opened = berth.open(name).await?;
-    let wanted = UpgradeRequest::default().wanted(&opened.record).await?;
+    let wanted = wanted_of_kept(&opened.record, &opened.record.engine)?;
     let session = log_in(&opened).await?;
     let journal = Journal::begin(&opened.folder.journal(), "upgrade")?;
     let reached = |title: &str| {

@@ -14,6 +14,14 @@ pub const FETCH: &str = "mkdir -p new apt/lists/partial apt/cache/archives/parti
      o=\"$o -o Dir::Etc::SourceList=$PWD/apt/list -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists=$PWD/apt/lists\"; \
      o=\"$o -o Dir::Cache=$PWD/apt/cache\"; apt-get $o update; cd new; apt-get $o download docker.io docker-cli tini-static";
 
+/// Has apt in a machine offer the unstable suite's packages when they are asked for by version only.
+pub fn offer_unstable(host: &Host, machine: &str) {
+    let offer = "echo 'deb [check-valid-until=no] http://deb.debian.org/debian sid main' \
+         >/etc/apt/sources.list.d/sid.list; \
+         printf 'Package: *\\nPin: release n=sid\\nPin-Priority: 100\\n' >/etc/apt/preferences.d/sid";
+    host.inside(machine, offer).ok();
+}
+
 /// Builds the image `bbox` from nothing but Debian's static busybox. No registry is needed. The name is no beginning of
 /// an image's id, which podman would take it for.
 pub fn build_busybox(host: &Host) {

@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod cloud;
+mod counter;
 mod engine;
 mod left;
 mod run;
@@ -16,7 +17,8 @@ mod story;
 mod terminal;
 
 pub use cloud::cloud_disk;
-pub use engine::{FETCH, build_busybox, compose, http_get, short_docker_list};
+pub use counter::{begin_counting, still_counts};
+pub use engine::{FETCH, build_busybox, compose, http_get, offer_unstable, short_docker_list};
 pub use left::assert_nothing_left;
 pub use run::{Out, Run};
 pub use story::{Story, tell};

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod repository;
+mod upgrades;
 
 #[path = "../../provision/tests/common/serve.rs"]
 mod serve;
@@ -48,6 +49,8 @@ fn an_engine_comes_by_every_channel() {
         "5:28.0.0-1~debian.13~trixie"
     );
     assert_eq!(installed(&versions)["held"], false);
+
+    upgrades::between_the_channels(&host, &repository);
 
     podman_answers(&host);
     a_users_own_podman_answers(&host);

@@ -114,6 +114,10 @@ fn build(
         }
     }
     let _ = fs::remove_file(work.join("DEBIAN/md5sums"));
+    if of.contains(&"docker.io") {
+        let file = find(packages, "docker.io_").expect("the bundle has it");
+        say_version(&work.join("usr/sbin/dockerd"), &file, version);
+    }
     // Upstream's unit takes no options.
     if let Some(unit) = find(work, "docker.service") {
         let text = fs::read_to_string(&unit).unwrap();
@@ -128,6 +132,22 @@ fn build(
     let file = pool.join(format!("{name}_{short}_amd64.deb"));
     // Neither side is to spend its time on compression.
     run("dpkg-deb", &["-Znone", "-b", text(work), text(&file)]);
+}
+
+/// Has a dockerd of the package `of` say that it is `version`: the digits that are compiled into it are replaced by as many
+/// others.
+fn say_version(dockerd: &Path, of: &Path, version: &str) {
+    let plain = |version: &str| {
+        let begin = version.split_once(':').map_or(version, |(_, rest)| rest);
+        let digits = |c: char| c.is_ascii_digit() || c == '.';
+        begin.split(|c| !digits(c)).next().unwrap().to_owned()
+    };
+    let name = text(of).rsplit('/').next().unwrap();
+    let was = plain(name.split('_').nth(1).unwrap());
+    let new = plain(version);
+    assert_eq!(was.len(), new.len(), "{was} {new}");
+    let replace = format!("s/{}\\(+dfsg\\)/{new}\\1/g", was.replace('.', "\\."));
+    run("env", &["LC_ALL=C", "sed", "-i", &replace, text(dockerd)]);
 }
 
 /// Writes the index, and signs it with a new key, whose fingerprint is returned.

@@ -8,10 +8,11 @@ mod bundles;
 #[path = "../vm/mod.rs"]
 mod vm;
 
-use std::sync::Mutex;
 use std::time::Duration;
 
-use vm::{BOOT, Host, Out, build_busybox, image, tell};
+use vm::{
+    BOOT, Host, Out, begin_counting, build_busybox, image, offer_unstable, still_counts, tell,
+};
 
 /// An upgrade with its way back, packages downloaded.
 const UPGRADE: Duration = Duration::from_secs(900);
@@ -20,16 +21,8 @@ const UPGRADE: Duration = Duration::from_secs(900);
 const OLD: &str = "26.1.5";
 const NEW: &str = "28.5";
 
-/// Has apt offer the unstable suite's packages when they are asked for by version only.
-const OFFER_BOTH: &str = "echo 'deb [check-valid-until=no] http://deb.debian.org/debian sid main' \
-     >/etc/apt/sources.list.d/sid.list; \
-     printf 'Package: *\\nPin: release n=sid\\nPin-Priority: 100\\n' >/etc/apt/preferences.d/sid";
-
 /// Every installed package with its version, and what is held.
 const PACKAGES: &str = "dpkg-query -W docker.io docker-cli containerd runc; apt-mark showhold";
-
-/// The last number that was counted.
-static COUNTED: Mutex<u64> = Mutex::new(0);
 
 #[test]
 #[ignore = "boots a VM; cargo xtask test runs it"]
@@ -41,10 +34,8 @@ fn an_engine_changes_its_version_and_nothing_is_lost() {
         .ok();
     host.berth("use vm1").ok();
     build_busybox(&host);
-    host.docker("run --detach --name counter bbox sh -c")
-        .arg("i=0; while :; do i=$((i+1)); echo $i; sleep 1; done")
-        .ok();
-    host.inside("vm1", OFFER_BOTH).ok();
+    begin_counting(&host, "");
+    offer_unstable(&host, "vm1");
     tell(
         &host,
         &[
@@ -74,20 +65,6 @@ fn version(host: &Host) -> String {
 
 fn packages(host: &Host) -> String {
     host.inside("vm1", PACKAGES).ok().stdout
-}
-
-/// The container runs, is the one it was, and has counted on.
-fn still_counts(host: &Host) {
-    let last = host.docker("logs --tail 1 counter").text();
-    let last: u64 = last.trim().parse().unwrap();
-    let mut counted = COUNTED.lock().unwrap();
-    assert!(last > *counted, "{last} after {counted}");
-    let restarts = "inspect --format {{.RestartCount}}:{{.State.Running}} counter";
-    assert_eq!(host.docker(restarts).text(), "0:true");
-    let all = host.docker("logs counter").text();
-    let lines = all.lines().count() as u64;
-    assert!(all.lines().zip(1..).all(|(line, n)| line == n.to_string()) && lines >= last);
-    *counted = last;
 }
 
 /// It failed, said so in these words, and left everything as it was.

@@ -58,6 +58,16 @@ pub enum Source {
     Upstream,
 }
 
+impl Source {
+    /// The channel's name.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Source::Distro => "distro",
+            Source::Upstream => "upstream",
+        }
+    }
+}
+
 /// A package repository of the engine's makers, as one distribution's package manager is told of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repository {

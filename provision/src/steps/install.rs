@@ -132,6 +132,17 @@ pub(crate) fn source(package: &Package) -> Option<Source> {
     }
 }
 
+/// The channel of a static release, which has no package.
+pub(crate) const BY_BUNDLE: &str = "bundle";
+
+/// The channel that a package came by, as far as its name tells.
+pub(crate) fn channel(package: &Package) -> &'static str {
+    match source(package) {
+        Some(source) => source.word(),
+        None => BY_BUNDLE,
+    }
+}
+
 async fn of_source(context: &Context<'_>, source: Source) -> Result<String> {
     let kind = context.wanted.engine;
     let version = match &context.wanted.version {

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use super::{Context, Step};
 use crate::service::{Init, Service, rootless_script, rootless_start_script};
+use crate::ssh::quote;
 use crate::wanted::Kind;
 use crate::{Error, Result};
 
@@ -17,23 +18,26 @@ fn init(context: &Context<'_>) -> Result<Init> {
     })
 }
 
-/// True if Docker runs from a program that is no longer the one on the disk.
+/// True if the engine runs from a program that is no longer the one on the disk.
 pub(crate) async fn is_replaced(context: &Context<'_>) -> Result<bool> {
-    let script = "readlink /proc/$(cat /run/docker.pid)/exe 2>/dev/null; true";
-    let output = context
-        .run_root("looking at the engine's process", script)
-        .await?;
+    let script = init(context)?.program_script(context.wanted.engine, context.facts.is_root);
+    let what = "looking at the engine's process";
+    let program = match context.wanted.engine {
+        Kind::Podman => as_user(context, what, &script).await?,
+        _ => context.run_root(what, &script).await?.stdout,
+    };
     // Of proc_pid_exe(5).
-    Ok(output.stdout.trim_ascii_end().ends_with(b" (deleted)"))
+    Ok(program.trim_ascii_end().ends_with(b" (deleted)"))
 }
 
-/// Starts Docker anew.
+/// Starts the engine anew.
 pub(crate) async fn again(context: &Context<'_>) -> Result<()> {
-    let script = init(context)?.again_script();
-    context
-        .run_root("restarting the engine", &script)
-        .await
-        .map(drop)
+    let script = init(context)?.again_script(context.wanted.engine, context.facts.is_root);
+    let what = "restarting the engine";
+    match context.wanted.engine {
+        Kind::Podman => as_user(context, what, &script).await.map(drop),
+        _ => context.run_root(what, &script).await.map(drop),
+    }
 }
 
 #[async_trait]
@@ -86,13 +90,14 @@ async fn start_rootless(context: &Context<'_>) -> Result<()> {
     context
         .run_root("letting the user have services", &allow)
         .await?;
-    let script = format!("export LC_ALL=C; {}", rootless_start_script());
-    context
-        .session
-        .run(
-            "starting the engine",
-            &format!("sh -c {}", crate::ssh::quote(&script)),
-        )
-        .await?;
-    Ok(())
+    as_user(context, "starting the engine", &rootless_start_script())
+        .await
+        .map(drop)
+}
+
+/// Runs a script that must succeed as who logged in, and returns what it prints.
+async fn as_user(context: &Context<'_>, what: &str, script: &str) -> Result<Vec<u8>> {
+    let script = format!("export LC_ALL=C; {script}");
+    let command = format!("sh -c {}", quote(&script));
+    context.session.run(what, &command).await
 }

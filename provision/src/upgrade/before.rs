@@ -1,7 +1,7 @@
 //! What a machine had before an upgrade, kept in the machine.
 //!
 //! `/var/lib/berth/upgrade/` is there while one is under way: `before.json` (written last), `packages/`, `daemon.json`
-//! if there was one, and `reserve`, space that putting back may need when the disk is full. When the upgrade has gone
+//! and what tells the package manager of upstream's repository (`repository/`) if they were there, and `reserve`, space that putting back may need when the disk is full. When the upgrade has gone
 //! well it becomes `/var/lib/berth/previous/`, so that the way back needs no network.
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use crate::daemon_json::DAEMON_JSON;
 use crate::engine::Container;
 use crate::family::is_version;
 use crate::service::RESTART_MARK;
+use crate::steps::repository;
 use crate::wanted::Version;
 use crate::{Error, Result};
 
@@ -53,11 +54,6 @@ impl Before {
             })
     }
 
-    /// The version of the engine's package that is kept since the last upgrade, if one is.
-    pub(super) async fn previous(context: &Context<'_>) -> Result<Option<String>> {
-        Ok(Before::last(context).await?.map(|plan| plan.from))
-    }
-
     /// What the last upgrade did, if there was one.
     pub(super) async fn last(context: &Context<'_>) -> Result<Option<Plan>> {
         let script = format!("head -c {LIMIT} {PREVIOUS}/before.json 2>/dev/null; true");
@@ -78,8 +74,10 @@ impl Before {
         let keep = context
             .family
             .keep_files_script(context.wanted.engine, &format!("{FOLDER}/packages"));
+        let repository =
+            each_of_repository(context, "if [ -e \"$f\" ]; then cp -p \"$f\" \"$k\"; fi");
         let script = format!(
-            "rm -rf {FOLDER} && mkdir -p -m 0700 {FOLDER} && \
+            "rm -rf {FOLDER} && mkdir -p -m 0700 {FOLDER}/repository && {repository} && \
              {{ ! [ -e {DAEMON_JSON} ] || cp -p {DAEMON_JSON} {FOLDER}/daemon.json; }} && \
              fallocate -l {RESERVE}K {FOLDER}/reserve && ( {keep} )"
         );
@@ -113,6 +111,7 @@ impl Before {
             false => Err(Error::BrokenOff {
                 host: context.session.host().to_owned(),
                 to: self.plan.to.clone(),
+                channel: self.plan.channel.clone(),
             }),
         }
     }
@@ -133,8 +132,12 @@ impl Before {
     /// Installs the kept packages and puts the engine's settings back.
     pub(super) async fn restore(&self, context: &Context<'_>) -> Result<()> {
         let install = install_kept_script(context, &format!("{FOLDER}/packages"));
+        let repository = each_of_repository(
+            context,
+            "if [ -e \"$k\" ]; then cp -p \"$k\" \"$f\"; elif [ -d \"${k%/*}\" ]; then rm -f \"$f\"; fi",
+        );
         let script = format!(
-            "rm -f {FOLDER}/reserve; \
+            "rm -f {FOLDER}/reserve; {repository}; \
              if [ -e {FOLDER}/daemon.json ]; then cmp -s {FOLDER}/daemon.json {DAEMON_JSON} || \
              {{ cp -p {FOLDER}/daemon.json {DAEMON_JSON} && touch {RESTART_MARK}; }}; fi && ( {install} )"
         );
@@ -170,4 +173,14 @@ pub(super) fn install_kept_script(context: &Context<'_>, folder: &str) -> String
         context.family.unpin_script(context.wanted.engine),
         context.family.install_files_script(folder)
     )
+}
+
+/// Shell lines that do something with each file `$f` that tells the package manager of upstream's repository, and with
+/// `$k`, where it is kept.
+fn each_of_repository(context: &Context<'_>, line: &str) -> String {
+    let Ok(repository) = repository::of(context) else {
+        return "true".to_owned();
+    };
+    let (key, list) = (repository.key_path, repository.list_path);
+    format!("for f in {key} {list}; do k={FOLDER}/repository/${{f##*/}}; {line} || exit; done")
 }

@@ -7,6 +7,7 @@
 mod before;
 mod health;
 mod plan;
+mod restarting;
 mod target;
 
 use std::future::Future;
@@ -18,7 +19,7 @@ use crate::context::Context;
 use crate::facts::Facts;
 use crate::ssh::Session;
 use crate::steps::{self, Step};
-use crate::wanted::{Channel, EngineInfo, Kind, Version, Wanted};
+use crate::wanted::{Channel, EngineInfo, Version, Wanted};
 use crate::{Error, Result};
 
 use before::Before;
@@ -192,6 +193,7 @@ pub async fn roll_back(
     let asked = Error::BrokenOff {
         host: session.host().to_owned(),
         to: before.plan.to.clone(),
+        channel: before.plan.channel.clone(),
     };
     match back(&context, &before, asked, watch).await {
         Error::RolledBack { .. } => Ok(Some(before.plan)),
@@ -218,6 +220,7 @@ async fn change(
         watch.step("Letting containers outlive the engine");
         steps::configure::live_restore(&mut context).await?;
     }
+    restarting::spare(&context).await?;
     if wanted.channel == Channel::Upstream {
         watch.step(steps::repository::Repository.title());
         steps::repository::Repository.run(&mut context).await?;
@@ -256,8 +259,9 @@ async fn well(
     if !steps::start::Start.done(context).await? {
         steps::start::Start.run(context).await?;
     }
+    restarting::resume(context).await?;
     // Some packages leave the engine running that was there before.
-    if context.wanted.engine == Kind::Docker && steps::start::is_replaced(context).await? {
+    if steps::start::is_replaced(context).await? {
         steps::start::again(context).await?;
     }
     let engine = answer(context).await?;
@@ -285,6 +289,7 @@ async fn back(context: &Context<'_>, before: &Before, why: Error, watch: &Watch<
     watch.step("Putting the old version back");
     let host = context.session.host().to_owned();
     let restored = async {
+        restarting::spare(context).await?;
         before.restore(context).await?;
         let wanted = Wanted {
             version: Version::Any,

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 pub struct Plan {
     /// The engine package's version now.
     pub from: String,
+    /// The channel that it came by, as far as its name tells; empty where an earlier berth wrote this.
+    #[serde(default)]
+    pub from_channel: String,
     /// What it is to be.
     pub to: String,
     /// Where that comes from.

@@ -26,6 +26,11 @@ pub(super) struct Target {
 
 /// Looks at everything that an upgrade needs.
 pub(super) async fn make(context: &mut Context<'_>) -> Result<(Plan, Target)> {
+    make_to(context, None).await
+}
+
+/// Looks at everything that an upgrade needs, to what was there before the `last` one if that is said.
+async fn make_to(context: &mut Context<'_>, last: Option<Plan>) -> Result<(Plan, Target)> {
     let kind = context.wanted.engine;
     let host = context.session.host().to_owned();
     let Some(package) = context.facts.engine(kind).cloned() else {
@@ -44,13 +49,17 @@ pub(super) async fn make(context: &mut Context<'_>) -> Result<(Plan, Target)> {
     let engine = super::answer(context).await?;
     let running = health::running(context, &engine).await?;
     let bundle = open(context).await?;
-    let (to, kept) = target(context, bundle.as_ref()).await?;
+    let (to, kept) = match last {
+        Some(last) => (last.from, Some(before::PREVIOUS_PACKAGES)),
+        None => target(context, bundle.as_ref()).await?,
+    };
     let held = match context.wanted.version {
         Version::Pinned(_) => true,
         Version::Latest => false,
         Version::Any => package.held,
     };
     let plan = Plan {
+        from_channel: install::channel(&package).to_owned(),
         from: package.version,
         to: to.clone(),
         channel: context.wanted.channel.to_string(),
@@ -77,6 +86,7 @@ pub(super) async fn back(context: &mut Context<'_>, version: &str) -> Result<(Pl
         super::answer(context).await?;
         let plan = Plan {
             from: package.version.clone(),
+            from_channel: install::channel(&package).to_owned(),
             to: package.version,
             channel: context.wanted.channel.to_string(),
             held: package.held,
@@ -93,7 +103,7 @@ pub(super) async fn back(context: &mut Context<'_>, version: &str) -> Result<(Pl
     }
     match Before::last(context).await? {
         Some(last) if last.from == version => {
-            let (plan, target) = make(context).await?;
+            let (plan, target) = make_to(context, Some(last.clone())).await?;
             let held = last.was_held;
             Ok((Plan { held, ..plan }, target))
         }
@@ -110,12 +120,12 @@ impl Target {
     /// The target of an upgrade that broke off.
     pub(super) async fn again(context: &mut Context<'_>, plan: &Plan) -> Result<Self> {
         let bundle = open(context).await?;
-        let previous = Before::previous(context).await?;
+        let last = Before::last(context).await?;
         Ok(Target {
             version: Version::Pinned(plan.to.clone()),
             channel: context.wanted.channel.clone(),
-            kept: previous
-                .filter(|kept| *kept == plan.to && bundle.is_none())
+            kept: last
+                .filter(|last| last.from == plan.to && bundle.is_none())
                 .map(|_| before::PREVIOUS_PACKAGES),
             bundle,
         })
@@ -160,10 +170,12 @@ async fn target(
         Version::Any | Version::Latest => None,
     };
     if let Some(wanted) = wanted
-        && let Some(kept) = Before::previous(context).await?
-        && is_version(&kept, wanted)
+        && let Some(last) = Before::last(context).await?
+        && is_version(&last.from, wanted)
+        // The same version of another channel is not what was asked for.
+        && last.from_channel == context.wanted.channel.to_string()
     {
-        return Ok((kept, Some(before::PREVIOUS_PACKAGES)));
+        return Ok((last.from, Some(before::PREVIOUS_PACKAGES)));
     }
     let offered = match context.wanted.channel {
         Channel::Upstream => {

@@ -7,11 +7,11 @@ use super::{FAILED, USAGE, WRONG_STATE, Words, hinted, of_io, plain};
 pub(super) fn of_provision(machine: &str, error: &ProvisionError) -> Words {
     match error {
         ProvisionError::Word { .. } | ProvisionError::Unsupported(_) => plain(USAGE),
-        ProvisionError::VersionNotOffered { .. } => hinted(
+        ProvisionError::VersionNotOffered { engine, .. } => hinted(
             FAILED,
             &format!(
                 "`berth engine versions {machine}` tells all that is offered; \
-                 `berth provision {machine} --engine docker` takes the version that there is"
+                 `berth provision {machine} --engine {engine}` takes the version that there is"
             ),
         ),
         ProvisionError::OtherEngine { channel, .. } => hinted(
@@ -38,10 +38,10 @@ pub(super) fn of_provision(machine: &str, error: &ProvisionError) -> Words {
                 "nothing was changed; make room with `berth ssh {machine}`, such as by `docker system prune`"
             ),
         ),
-        ProvisionError::BrokenOff { to, .. } => hinted(
+        ProvisionError::BrokenOff { to, channel, .. } => hinted(
             WRONG_STATE,
             &format!(
-                "`berth upgrade {machine} --to {to}` goes on with it, `berth upgrade {machine} --rollback` takes it back"
+                "`berth upgrade {machine} --to {to} --channel {channel}` goes on with it, `berth upgrade {machine} --rollback` takes it back"
             ),
         ),
         ProvisionError::RolledBack { .. } => hinted(FAILED, "nothing has changed in the end"),

@@ -1,6 +1,7 @@
 //! Debian, Ubuntu and what is like them: apt and dpkg.
 
 mod files;
+mod suite;
 #[cfg(test)]
 mod tests;
 
@@ -115,6 +116,11 @@ struct Packages {
     instead_of: &'static [&'static str],
 }
 
+/// How apt is called where an engine is installed.
+fn install() -> String {
+    format!("{APT} --no-install-recommends --allow-downgrades --allow-change-held-packages")
+}
+
 impl Debian {
     fn packages(kind: Kind, source: Source) -> Packages {
         match (kind, source) {
@@ -166,7 +172,13 @@ impl Debian {
         }
     }
 
-    /// Shell lines that leave the words for `apt-get install` in `$@`.
+    /// The package that has the engine's version.
+    fn main_package(kind: Kind, source: Source) -> &'static str {
+        let packages = Self::packages(kind, source);
+        packages.versioned.first().copied().unwrap_or_default()
+    }
+
+    /// Shell lines that leave the words for `apt-get install` in `$@`, and in `$v` what the versioned ones end with.
     fn words(kind: Kind, source: Source, version: Option<&str>) -> String {
         let packages = Self::packages(kind, source);
         let version = version.map(|version| quote(&format!("={version}")));
@@ -281,9 +293,13 @@ impl Family for Debian {
         format!(
             "{APT} update; o=; {words} for p in {others}; do \
              case $(dpkg-query -W -f='${{db:Status-Status}}' $p 2>/dev/null) in installed) set -- \"$@\" $p-;; esac; done; \
-             {APT} --no-install-recommends --allow-downgrades --allow-change-held-packages install \"$@\"",
+             {install}",
             words = Self::words(kind, source, version),
             others = Self::packages(kind, source).instead_of.join(" "),
+            install = match version {
+                Some(_) => suite::install_script(Self::main_package(kind, source)),
+                None => format!("{} install \"$@\"", install()),
+            },
         )
     }
 
@@ -301,10 +317,7 @@ impl Family for Debian {
         source: Source,
         elsewhere: Option<(&Repository, &str)>,
     ) -> String {
-        let package = Self::packages(kind, source)
-            .versioned
-            .first()
-            .unwrap_or(&"");
+        let package = Self::main_package(kind, source);
         // Only when nothing is on offer does it matter whether the lists could be fetched.
         format!(
             "{elsewhere} {APT} $o -o APT::Update::Error-Mode=any update >&2; s=$?; \

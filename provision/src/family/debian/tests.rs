@@ -115,3 +115,48 @@ fn dockers_repository_is_named_by_release() {
         assert!(Debian.repository(&os, &Upstream::default()).is_err());
     }
 }
+
+#[test]
+fn a_suite_is_preferred_where_only_it_has_the_dependencies() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    for (name, script) in [
+        // Only with the suite can it be installed.
+        (
+            "apt-get",
+            "case \"$*\" in *-t\\ sid\\ *) echo \"$@\";; *) echo no; exit 100;; esac",
+        ),
+        (
+            "apt-cache",
+            "echo 'podman | 5.8.6+ds1-3 | http://m/debian sid/main amd64 Packages'; \
+             echo 'podman | 5.4.2-2 | http://m/debian trixie/main amd64 Packages'",
+        ),
+        (
+            "dpkg-query",
+            "case $* in *\\ podman|*\\ iptables) printf installed;; esac",
+        ),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let installed = |version: &str| {
+        let words = format!("v={version}; set -- podman=5.8.6+ds1-3 iptables passt docker-ce-;");
+        let script = format!("{words} {}", suite::install_script("podman"));
+        let path = format!("{}:/usr/bin:/bin", folder.path().display());
+        let output = std::process::Command::new("/bin/sh")
+            .args(["-c", &script])
+            .env("PATH", path)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let words = installed("=5.8.6+ds1-3");
+    assert!(
+        words.ends_with("-t sid install podman=5.8.6+ds1-3 passt docker-ce-\n"),
+        "{words}"
+    );
+    // Nothing helps what no suite has: apt says why.
+    assert_eq!(installed("=5.9"), "no\n");
+    assert_eq!(installed("=5.4.2-2"), "no\n");
+}

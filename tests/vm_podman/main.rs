@@ -2,13 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod upgrades;
+
+#[path = "../vm/mod.rs"]
 mod vm;
 
 use std::fs;
 use std::time::Duration;
 
 use vm::{
-    ANSWER, Host, build_busybox, compose, eventually, http_get, image, short_docker_list, tell,
+    ANSWER, Host, Story, build_busybox, compose, eventually, http_get, image, short_docker_list,
+    tell,
 };
 
 /// Packages are unpacked by an emulated guest.
@@ -17,29 +21,28 @@ const INSTALL: Duration = Duration::from_secs(900);
 #[test]
 #[ignore = "boots a VM; cargo xtask test runs it"]
 fn both_clients_use_podman_in_a_virtual_machine() {
-    both_clients_use_podman(Host::with("qemu"));
+    both_clients_use_podman(Host::with("qemu"), &[]);
 }
 
 #[test]
 #[ignore = "boots a VM; cargo xtask test runs it"]
 fn both_clients_use_podman_where_the_kernel_translates_no_addresses() {
-    both_clients_use_podman(Host::with("uml"));
+    let more: Story = ("it goes up and down", upgrades::goes_up_and_down);
+    both_clients_use_podman(Host::with("uml"), &[more]);
 }
 
-fn both_clients_use_podman(host: Host) {
+fn both_clients_use_podman(host: Host, more: &[Story]) {
     host.berth("create pod1 --engine podman --memory 1G --image")
         .arg(image("debian-13"))
         .deadline(INSTALL)
         .ok();
     host.berth("use pod1").ok();
-    tell(
-        &host,
-        &[
-            ("podman's own client", podmans_client),
-            ("docker's client", dockers_client),
-            ("docker compose", dockers_compose),
-        ],
-    );
+    let stories: [Story; 3] = [
+        ("podman's own client", podmans_client),
+        ("docker's client", dockers_client),
+        ("docker compose", dockers_compose),
+    ];
+    tell(&host, &[&stories, more].concat());
     host.finish();
 }
 
