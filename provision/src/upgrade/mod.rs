@@ -228,7 +228,7 @@ async fn change(
     watch.step(steps::install::Install.title());
     match target.kept {
         Some(folder) => {
-            let script = context.family.install_files_script(folder);
+            let script = before::install_kept_script(&context, folder);
             context
                 .packages("installing the kept packages", &script)
                 .await?;
