@@ -11,7 +11,7 @@ mod serve;
 #[path = "../vm/mod.rs"]
 mod vm;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use berth_driver_api::Silent;
 use berth_provision::family::{self, Family};
@@ -50,7 +50,9 @@ fn an_engine_comes_by_every_channel() {
     );
     assert_eq!(installed(&versions)["held"], false);
 
+    let begun = Instant::now();
     upgrades::between_the_channels(&host, &repository);
+    println!("upgraded between the channels in {:.1?}", begun.elapsed());
 
     podman_answers(&host);
     a_users_own_podman_answers(&host);
@@ -229,25 +231,22 @@ fn a_static_release_takes_over(host: &Host) {
     host.berth("provision dock --engine docker --channel bundle:docker-26.1.5.tgz")
         .deadline(INSTALL)
         .ok();
-    let running = host
-        .inside(
-            NAME,
-            "readlink /proc/$(systemctl show -P MainPID docker)/exe",
-        )
-        .text();
-    assert_eq!(running, "/usr/local/bin/dockerd");
+    assert_eq!(program(host), "/usr/local/bin/dockerd");
     host.docker("--context dock version").ok();
+    let begun = Instant::now();
+    upgrades::between_releases(host);
+    println!("upgraded between releases in {:.1?}", begun.elapsed());
     // And packages again.
     host.berth("provision dock --engine docker --channel bundle:docker.tar")
         .deadline(INSTALL)
         .ok();
-    let running = host
-        .inside(
-            NAME,
-            "readlink /proc/$(systemctl show -P MainPID docker)/exe",
-        )
-        .text();
-    assert_eq!(running, "/usr/sbin/dockerd");
+    assert_eq!(program(host), "/usr/sbin/dockerd");
+}
+
+/// What docker runs from.
+fn program(host: &Host) -> String {
+    let line = "readlink /proc/$(systemctl show -P MainPID docker)/exe";
+    host.inside(NAME, line).text()
 }
 
 fn versions(host: &Host, repository: &Repository) -> Value {

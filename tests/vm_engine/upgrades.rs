@@ -1,4 +1,5 @@
-//! Docker goes from its own repository to Debian's packages and back while a container counts.
+//! Docker goes from its own repository to Debian's packages and back, and from one static release to another, while a
+//! container counts.
 
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ const STATE: &str = "dpkg-query -W -f='${db:Status-Abbrev} ${Package} ${Version}
 
 const NO: &str = "docker ps --quiet | grep -q . && echo no good >&2; exit 3";
 
-/// From docker-ce 28.0.0, not held, and there again.
+/// From docker-ce 28.0.0, not held, to 27.0.3 by way of docker.io.
 pub fn between_the_channels(host: &Host, repository: &Repository) {
     let upgrade = |words: &str| -> Run {
         told_of(host, repository, "upgrade dock")
@@ -30,28 +31,21 @@ pub fn between_the_channels(host: &Host, repository: &Repository) {
     let forget = "rm /etc/apt/sources.list.d/docker.list /etc/apt/keyrings/docker.asc";
     host.inside(NAME, forget).ok();
     let before = state(host);
-    let out = upgrade("--to 27.0 --channel upstream --gate")
-        .arg(NO)
-        .exits(1);
-    taken_back(host, &before, out);
+    upgrade("--to 27.0.3 --channel upstream")
+        .env(
+            "BERTH_DIE_AT",
+            "upgrade:upgrade: Checking the containers:begin",
+        )
+        .exits(137);
+    still_counts(host);
+    assert!(state(host).contains("docker-ce "));
+    upgrade("--to 27.0")
+        .exits(4)
+        .says("--channel upstream` goes on with it");
+    upgrade("--rollback").ok();
+    assert_eq!(state(host), before);
+    still_counts(host);
     wants(host, "26.1.5", "distro");
-    for (step, is_docker_ce) in [
-        ("Installing the engine", false),
-        ("Checking the containers", true),
-    ] {
-        upgrade("--to 27.0.3 --channel upstream")
-            .env("BERTH_DIE_AT", format!("upgrade:upgrade: {step}:begin"))
-            .exits(137);
-        still_counts(host);
-        assert_eq!(state(host).contains("docker-ce "), is_docker_ce, "{step}");
-        upgrade("--to 27.0")
-            .exits(4)
-            .says("--channel upstream` goes on with it");
-        upgrade("--rollback").ok();
-        assert_eq!(state(host), before, "{step}");
-        still_counts(host);
-        wants(host, "26.1.5", "distro");
-    }
 
     upgrade("--to 27.0 --channel upstream").ok();
     is_now(host, "docker-ce 5:27.0.3", "27.0", "upstream");
@@ -64,8 +58,43 @@ pub fn between_the_channels(host: &Host, repository: &Repository) {
     let out = upgrade("--to 28.0 --gate").arg(NO).exits(1);
     taken_back(host, &before, out);
     wants(host, "27.0", "upstream");
-    upgrade("--to 28.0").ok();
-    is_now(host, "docker-ce 5:28.0.0", "28.0", "upstream");
+    host.docker("rm --force counter").ok();
+}
+
+/// From the static release 26.1.5 to one that says it is 27.0.3, and there it is in the end.
+pub fn between_releases(host: &Host) {
+    host.shell(
+        "cd release; LC_ALL=C sed -i 's/26[.]1[.]5\\(+dfsg\\)/27.0.3\\1/g' docker/dockerd; \
+         tar -cf - docker | gzip -1 >../docker-27.0.3.tgz",
+    )
+    .ok();
+    // Its image went with the packages that were purged.
+    build_busybox(host);
+    begin_counting(host, "");
+    let upgrade = |bundle: &str| {
+        host.berth("upgrade dock --channel")
+            .arg(format!("bundle:{bundle}"))
+            .deadline(INSTALL)
+    };
+    let programs = || host.inside(NAME, "cd /usr/local/bin; sha256sum *").text();
+    let before = programs();
+    upgrade("docker-27.0.3.tgz")
+        .args(["--gate", NO])
+        .exits(1)
+        .says("the gate says no: no good")
+        .says("again, since the upgrade");
+    assert_eq!(programs(), before);
+    still_counts(host);
+
+    upgrade("docker-27.0.3.tgz").ok();
+    still_counts(host);
+    let says = || host.docker("version --format {{.Server.Version}}").text();
+    assert!(says().starts_with("27.0.3"));
+    assert_eq!(host.row(NAME)["engine"]["version"], says());
+
+    upgrade("docker.tar")
+        .exits(2)
+        .says("from a static release to packages");
     host.docker("rm --force counter").ok();
 }
 

@@ -21,7 +21,7 @@ pub use fetch::from_url;
 pub use make::from_machine;
 pub use manifest::{Listed, Manifest};
 pub use names::{Format, PackageFile};
-pub(crate) use programs::{MARK as PROGRAMS_MARK, remove_script};
+pub(crate) use programs::{MARK as PROGRAMS_MARK, keep_script, remove_script, restore_script};
 
 use crate::family::{Family, is_version};
 use crate::wanted::{Kind, Version};

@@ -35,6 +35,9 @@ const FOLDER: &str = "/usr/local/bin";
 /// Holds the version of the release that is installed.
 pub(crate) const MARK: &str = "/usr/local/lib/berth/docker-release";
 
+/// Its copy among programs that are kept.
+const KEPT_MARK: &str = "docker-release";
+
 /// They hide those of packages: two containerds would wait for each other's locks.
 const UNITS: &[(&str, &str)] = &[
     (
@@ -120,24 +123,57 @@ impl Programs {
             // It was looked through: whatever else is in it is not installed.
             script += "tar -xzf ./*gz; ";
         }
-        // A program that runs can be replaced, not overwritten.
         for file in &self.files {
-            script += &format!(
-                "install -m 0755 \"$(find . -type f -name {file} | head -n 1)\" {FOLDER}/{file}.new; \
-                 mv -f {FOLDER}/{file}.new {FOLDER}/{file}; ",
-            );
+            script += &place(file, &format!("$(find . -type f -name {file} | head -n 1)"));
         }
-        for (name, text) in UNITS {
-            script += &format!("printf %s {} >/etc/systemd/system/{name}; ", quote(text));
-        }
-        script += &format!(
-            "printf '%s\\n' {version} >{MARK}; systemctl daemon-reload; systemctl unmask -q docker.service docker.socket; \
-             systemctl enable -q docker.service docker.socket; systemctl restart containerd.service docker.service || \
-             {{ journalctl -u containerd.service -u docker.service -n 15 --no-pager -o cat >&2; exit 1; }}",
-            version = quote(&self.version)
-        );
-        script
+        script += &format!("printf '%s\\n' {} >{MARK}; ", quote(&self.version));
+        script + &start_script()
     }
+}
+
+/// Shell words that put the file `from` in a program's place. One that runs can be replaced, not overwritten.
+fn place(program: &str, from: &str) -> String {
+    format!(
+        "install -m 0755 \"{from}\" {FOLDER}/{program}.new; mv -f {FOLDER}/{program}.new {FOLDER}/{program}; "
+    )
+}
+
+/// Shell words that have systemd start a release, or start it anew.
+fn start_script() -> String {
+    let mut script = String::new();
+    for (name, text) in UNITS {
+        script += &format!("printf %s {} >/etc/systemd/system/{name}; ", quote(text));
+    }
+    script
+        + "systemctl daemon-reload; systemctl unmask -q docker.service docker.socket; \
+           systemctl enable -q docker.service docker.socket; systemctl restart containerd.service docker.service || \
+           { journalctl -u containerd.service -u docker.service -n 15 --no-pager -o cat >&2; exit 1; }"
+}
+
+/// A script that leaves the programs of the release that is installed in `folder`, for [`restore_script`].
+pub(crate) fn keep_script(folder: &str) -> String {
+    format!(
+        "set -e; mkdir -p {folder}; for p in {programs}; do [ ! -e {FOLDER}/$p ] || cp -p {FOLDER}/$p {folder}/; done; \
+         cp {MARK} {folder}/{KEPT_MARK}",
+        folder = quote(folder),
+        programs = PROGRAMS.join(" "),
+    )
+}
+
+/// A script that installs what [`keep_script`] left in `folder`; where that is something else, `otherwise` is carried out.
+pub(crate) fn restore_script(folder: &str, otherwise: &str) -> String {
+    let mut script = format!(
+        "f={folder}; if [ -e \"$f/{KEPT_MARK}\" ]; then set -e; ",
+        folder = quote(folder)
+    );
+    for program in PROGRAMS {
+        script += &format!(
+            "if [ -e \"$f/{program}\" ]; then {}else rm -f {FOLDER}/{program}; fi; ",
+            place(program, &format!("$f/{program}"))
+        );
+    }
+    script += &format!("cp \"$f/{KEPT_MARK}\" {MARK}; ");
+    script + &start_script() + &format!("; else {otherwise}; fi")
 }
 
 /// A script that takes a static release away, so that packages can take its place. Containers and images stay.

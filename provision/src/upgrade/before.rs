@@ -1,14 +1,17 @@
 //! What a machine had before an upgrade, kept in the machine.
 //!
-//! `/var/lib/berth/upgrade/` is there while one is under way: `before.json` (written last), `packages/`, `daemon.json`
-//! and what tells the package manager of upstream's repository (`repository/`) if they were there, and `reserve`, space that putting back may need when the disk is full. When the upgrade has gone
+//! `/var/lib/berth/upgrade/` is there while one is under way: `before.json` (written last), `packages/` (or a static
+//! release's programs in it), `daemon.json` and what tells the package manager of upstream's repository (`repository/`)
+//! if they were there, and `reserve`, space that putting back may need when the disk is full. When the upgrade has gone
 //! well it becomes `/var/lib/berth/previous/`, so that the way back needs no network.
 
 use serde::{Deserialize, Serialize};
 
+use crate::bundle;
 use crate::context::Context;
 use crate::daemon_json::DAEMON_JSON;
 use crate::engine::Container;
+use crate::facts::RELEASE;
 use crate::family::is_version;
 use crate::service::RESTART_MARK;
 use crate::steps::repository;
@@ -71,9 +74,12 @@ impl Before {
             containers: health::running(context, &engine).await?,
             plan,
         };
-        let keep = context
-            .family
-            .keep_files_script(context.wanted.engine, &format!("{FOLDER}/packages"));
+        let (kind, packages) = (context.wanted.engine, format!("{FOLDER}/packages"));
+        let released = context.facts.engine(kind).map(|there| &*there.name) == Some(RELEASE);
+        let keep = match released {
+            true => bundle::keep_script(&packages),
+            false => context.family.keep_files_script(kind, &packages),
+        };
         let repository =
             each_of_repository(context, "if [ -e \"$f\" ]; then cp -p \"$f\" \"$k\"; fi");
         let script = format!(
@@ -166,13 +172,15 @@ impl Before {
     }
 }
 
-/// A script that installs what a folder keeps. What holds the version that is there would hold it against us too.
+/// A script that installs what is kept in a folder: a static release, or packages. What holds the version that is there
+/// would hold it against these too.
 pub(super) fn install_kept_script(context: &Context<'_>, folder: &str) -> String {
-    format!(
+    let packages = format!(
         "{{ {}; }}; ( {} )",
         context.family.unpin_script(context.wanted.engine),
         context.family.install_files_script(folder)
-    )
+    );
+    bundle::restore_script(folder, &packages)
 }
 
 /// Shell lines that do something with each file `$f` that tells the package manager of upstream's repository, and with

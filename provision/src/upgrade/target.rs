@@ -4,6 +4,7 @@ use crate::bundle::Bundle;
 use crate::context::Context;
 use crate::facts::RELEASE;
 use crate::family::{Source, is_version};
+use crate::steps::install::BY_BUNDLE;
 use crate::steps::{install, repository};
 use crate::wanted::{Channel, Version};
 use crate::{Error, Result};
@@ -39,16 +40,20 @@ async fn make_to(context: &mut Context<'_>, last: Option<Plan>) -> Result<(Plan,
             engine: kind.to_string(),
         });
     };
-    if package.name == RELEASE {
-        return Err(Error::Unsupported(
-            "upgrading an engine that came as a static release, since it could not be put back,"
-                .into(),
-        ));
-    }
     space(context).await?;
     let engine = super::answer(context).await?;
     let running = health::running(context, &engine).await?;
     let bundle = open(context).await?;
+    let to_release = match &last {
+        Some(last) => last.from_channel == BY_BUNDLE,
+        None => bundle.as_ref().is_some_and(Bundle::is_programs),
+    };
+    if to_release != (package.name == RELEASE) {
+        return Err(Error::Unsupported(
+            "upgrading from a static release to packages or the other way, since it could not be put back,"
+                .into(),
+        ));
+    }
     let (to, kept) = match last {
         Some(last) => (last.from, Some(before::PREVIOUS_PACKAGES)),
         None => target(context, bundle.as_ref()).await?,
@@ -140,11 +145,6 @@ async fn open(context: &Context<'_>) -> Result<Option<Bundle>> {
     let bundle = Bundle::open(path).await?;
     let (host, arch) = (context.session.host(), &context.facts.arch);
     bundle.check(host, context.family, arch, wanted.engine, &wanted.version)?;
-    if bundle.is_programs() {
-        return Err(Error::Unsupported(
-            "upgrading packages to a static release, since they could not be put back,".into(),
-        ));
-    }
     Ok(Some(bundle))
 }
 

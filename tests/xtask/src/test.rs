@@ -57,6 +57,7 @@ const LONGEST: &[&str] = &[
     "vm_virtualbox",
     "vm_libvirt",
     "vm_upgrade",
+    "vm_engine",
     "vm_template",
     "vm_main_job",
     "vm_rollout",
