@@ -16,6 +16,11 @@ const VERSIONS: [&str; 3] = ["3:28.0.0-1.test", "3:27.0.3-1.test", "3:27.0.1-1.t
 /// Fedora and RHEL do not install the plugin that copies what it installs into a repository; Debian enables it.
 const NO_PLUGIN: &str = "[main]\nname = local\nenabled = no\n";
 
+/// Installs what holds versions with dnf 4. On the computer itself it could not be beside zypper.
+const VERSIONLOCK: &str = "export DEBIAN_FRONTEND=noninteractive; \
+     i='apt-get -qq -y --no-install-recommends -o Dpkg::Options::=--force-confold install dnf-plugins-core'; \
+     $i || { apt-get -qq update && $i; }";
+
 fn with_dnf_4() -> Option<Sandbox> {
     let programs = ["dnf", "rpmbuild", "rpmsign", "createrepo_c", "gpg"];
     let sandbox = Sandbox::with(&programs)?;
@@ -34,6 +39,7 @@ fn with_dnf_5() -> Sandbox {
 #[test]
 fn dnf_4_installs_from_upstream_holds_and_goes_back() {
     if let Some(sandbox) = with_dnf_4() {
+        sandbox.ok(VERSIONLOCK);
         installs_from_upstream_holds_and_goes_back(&sandbox);
     }
 }

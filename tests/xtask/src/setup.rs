@@ -24,10 +24,6 @@ const TEST_TOOLS: &[(&str, &str)] = &[
     ("/usr/bin/sshfs", "sshfs"),
     // Package managers of other distributions, and what makes repositories for them.
     ("/usr/bin/dnf", "dnf"),
-    (
-        "/usr/lib/python3/dist-packages/dnf-plugins/versionlock.py",
-        "dnf-plugins-core",
-    ),
     ("/usr/bin/zypper", "zypper"),
     ("/usr/bin/rpmbuild", "rpm"),
     ("/usr/bin/createrepo_c", "createrepo-c"),
