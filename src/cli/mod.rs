@@ -220,12 +220,13 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let screen = Screen::new(cli.quiet_progress);
     let outcome = runtime.block_on(async {
         if supervises || keeps || hears_signals {
-            return dispatch(cli.command, &screen).await;
+            return Box::pin(dispatch(cli.command, &screen)).await;
         }
         let mut interrupted = std::pin::pin!(interrupted());
         // A dropped command ends its child processes; what it leaves is resumable and the hint says so.
         let outcome = tokio::select! {
-            outcome = dispatch(cli.command, &screen) => outcome,
+            // On the heap: it has all commands' futures in it.
+            outcome = Box::pin(dispatch(cli.command, &screen)) => outcome,
             () = &mut interrupted => return match only_reads {
                 // Nothing was begun that could be told of.
                 true => Ok(ExitCode::from(words::INTERRUPTED)),
@@ -283,7 +284,7 @@ async fn dispatch(command: Command, screen: &Screen) -> anyhow::Result<ExitCode>
             | Command::Apply(_)
             | Command::Rm(_)
     );
-    let outcome = carry_out(&berth, command, screen).await;
+    let outcome = Box::pin(carry_out(&berth, command, screen)).await;
     if may_take {
         crate::machine::pool::notice(&berth);
     }
@@ -347,7 +348,7 @@ async fn carry_out(berth: &Berth, command: Command, screen: &Screen) -> anyhow::
             Ok(ExitCode::SUCCESS)
         }
         Command::Supervise { name } => {
-            supervisor::run(berth, &name).await?;
+            Box::pin(supervisor::run(berth, &name)).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Completions(_) | Command::Version(_) => Ok(ExitCode::SUCCESS),

@@ -79,20 +79,25 @@ impl Work<'_> {
             .iter()
             .find(|machine| machine.name == *name);
         match (row.action, declared) {
-            (Action::Remove, _) => self.remove(name, progress).await,
-            (Action::Create, Some(declared)) => self.create(declared, progress).await,
+            // On the heap, each: together they would be more than some stacks hold.
+            (Action::Remove, _) => Box::pin(self.remove(name, progress)).await,
+            (Action::Create, Some(declared)) => Box::pin(self.create(declared, progress)).await,
             (Action::Replace, Some(declared)) => {
-                self.remove(name, progress).await?;
-                self.create(declared, progress).await
+                Box::pin(self.remove(name, progress)).await?;
+                Box::pin(self.create(declared, progress)).await
             }
             (Action::Resume, Some(declared)) => {
-                machine::resume_create(berth, name, self.boot_deadline, progress).await?;
-                self.change(declared, &row.differences, under, progress)
-                    .await
+                Box::pin(machine::resume_create(
+                    berth,
+                    name,
+                    self.boot_deadline,
+                    progress,
+                ))
+                .await?;
+                Box::pin(self.change(declared, &row.differences, under, progress)).await
             }
             (Action::Change, Some(declared)) => {
-                self.change(declared, &row.differences, under, progress)
-                    .await
+                Box::pin(self.change(declared, &row.differences, under, progress)).await
             }
             (Action::Nothing, Some(declared)) => Ok(self.mark(declared, progress).await?),
             // There is nothing that may be done, or nothing to do it by.
@@ -189,17 +194,17 @@ impl Work<'_> {
                 Some(under) if parts.contains(&Part::Answer) => {
                     let holder = Holder::of(&under.rollout.plan);
                     under.job.hold(name, &holder).await?;
-                    work().await?;
+                    Box::pin(work()).await?;
                 }
                 Some(under) => {
-                    let work = async |_| Ok(work().await?);
+                    let work = async |_| Ok(Box::pin(work()).await?);
                     let (rollout, before) = (under.rollout, under.before);
                     under
                         .job
                         .around(rollout, name, before, progress, work)
                         .await?;
                 }
-                None => work().await?,
+                None => Box::pin(work()).await?,
             }
         }
         self.tls(declared, progress).await?;

@@ -61,7 +61,8 @@ pub(super) async fn connect(
     let stop = Stop::read(target).await?;
     let mut pause = Duration::from_millis(100);
     loop {
-        let attempt = timeout_at(end, attempt(&stop, greeting)).await;
+        // On the heap: it is large, and part of whatever awaits a connection.
+        let attempt = timeout_at(end, Box::pin(attempt(&stop, greeting))).await;
         let last = match attempt {
             Ok(Ok(connected)) => return Ok(connected),
             Ok(Err(Failed::Final(error))) => return Err(error),
@@ -128,7 +129,7 @@ pub async fn greet(target: &Target, deadline: Duration) -> Result<()> {
         let connected = async { connecting.await.map(drop).map_err(|ended| stop.why(ended)) };
         way.greeting.before(connected).await
     };
-    match timeout(deadline, attempt).await {
+    match timeout(deadline, Box::pin(attempt)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(Failed::Final(error))) => Err(error),
         Ok(Err(Failed::Passing(last))) => Err(unreachable(last)),

@@ -184,7 +184,7 @@ async fn learn(
         };
         way.greeting.before(looked).await
     };
-    let outcome = tokio::time::timeout(deadline, attempt)
+    let outcome = tokio::time::timeout(deadline, Box::pin(attempt))
         .await
         .unwrap_or_else(|_| Err(Failed::Passing("no answer".to_owned())));
     let learned = seen.lock().unwrap_or_else(PoisonError::into_inner).take();

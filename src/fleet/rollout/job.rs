@@ -227,7 +227,7 @@ impl<'a> Job<'a> {
             // A fleet file's own command does it.
             Task::Apply { .. } => Ok(Said::default()),
         };
-        self.around(rollout, name, before, progress, work).await
+        Box::pin(self.around(rollout, name, before, progress, work)).await
     }
 
     /// Does `work` on a machine that is held for it, has no container of a swarm in it meanwhile, and passes the gate
